@@ -1,0 +1,1 @@
+"""Run trials: specification, design, load, executors, verdicts, journal, report."""

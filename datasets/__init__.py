@@ -1,0 +1,1 @@
+"""What a result is: schema, store, metadata, verification."""

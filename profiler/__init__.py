@@ -1,0 +1,1 @@
+"""Measure: energy sources, counters, windows, attribution, latency and answer quality."""

@@ -1,0 +1,1 @@
+"""Streaming and batch quality metrics, one file per task."""
