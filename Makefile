@@ -1,0 +1,59 @@
+# Everything this project does, in one word each. `make help` lists the words.
+# Each target makes .venv and installs what it needs; nothing outside this folder changes.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= out/quickstart
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo "$$python"; break; }; done)
+
+.PHONY: help run test check bench docs train clean
+
+help: ## List what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/ready ## Measure the quickstart campaign; dataset and report go to out/quickstart
+	$(BIN)/joulery run campaigns/quickstart.yaml --out $(OUT) --force
+
+test: check ## Check, then run all tests
+	$(BIN)/pytest
+
+check: $(VENV)/ready-to-develop ## Lint, format, types, and generated documents that drifted
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python docs/generate.py --check
+
+bench: $(VENV)/ready-to-develop ## Compare speed and cost with named peers
+	for script in benchmarks/*.py; do $(BIN)/python "$$script"; done
+
+docs: $(VENV)/ready-to-develop ## Write the generated documents again
+	$(BIN)/python docs/generate.py
+
+train: $(VENV)/ready ## Train the shipped models again, from the shipped data
+	$(BIN)/python -m joulery.campaigns.scenarios.train
+
+clean: ## Remove .venv, caches and builds; results in out/ stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The root is itself the package, whatever this folder is called. mypy finds it by this link.
+$(VENV)/ready: pyproject.toml
+	@[ -n "$(PYTHON)" ] || { echo "joulery needs Python 3.11 or newer, and found none;" \
+		"make PYTHON=/path/to/python3 names one" >&2; exit 2; }
+	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv --clear $(VENV) >/dev/null || { rm -rf $(VENV); \
+		echo "$(PYTHON) cannot make a virtual environment;" \
+		"on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 2; }
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	mkdir -p $(VENV)/checkout && ln -sfn ../.. $(VENV)/checkout/joulery
+	touch $@
+
+$(VENV)/ready-to-develop: $(VENV)/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@

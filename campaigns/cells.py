@@ -1,0 +1,208 @@
+"""One configuration under one load: what its valid trials say together, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ..datasets.store import Dataset
+from ..profiler.latency import quantile
+from .intervals import Interval, average_precision, block_bootstrap, means_with_pooled_spread
+
+__all__ = ["GOALS", "Cell", "Goal", "cells_of"]
+
+Goal = Literal["energy", "latency", "quality"]
+GOALS: Mapping[Goal, str] = {
+    "energy": "Least energy",
+    "latency": "Lowest latency",
+    "quality": "Best answers",
+}
+_PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One configuration of one scenario under one load: what its valid trials say together.
+
+    Args:
+        scenario: Name of the scenario.
+        load: Name of the load.
+        rate_hz: Offered requests per second.
+        label: The configuration for people: the levels that vary in the campaign.
+        model, precision, batch, threads: Its levels.
+        trials: Number of trials, invalid ones included.
+        valid: Number of valid trials; everything below is `None` or empty without one.
+        requests: Answered requests of the valid trials.
+        latency: Quantiles of the pooled requests, seconds, by `p50`, `p95`, `p99`.
+        energy: Energy per inference, joules: mean over trials and its spread between trials.
+        systematic: Mean ends of the trials' own intervals, joules: what the source may be wrong
+            by, in the same direction for all configurations.
+        provenance: The weakest provenance of its energies.
+        quality: The headline figure, over the requests of all cells of its model and precision:
+            batch, threads and load decide when an answer is given, not which.
+        figures: Mean over trials of every figure of the scenario.
+        front: Whether no other cell of the same load is at least as good in all three goals.
+    """
+
+    scenario: str
+    load: str
+    rate_hz: float
+    label: str
+    model: str
+    precision: str
+    batch: int
+    threads: int
+    trials: int
+    valid: int
+    requests: int = 0
+    latency: Mapping[str, Interval]
+    energy: Interval | None = None
+    systematic: tuple[float, float] | None = None
+    provenance: str | None = None
+    quality: Interval | None = None
+    figures: Mapping[str, float]
+    front: bool = False
+
+    def value(self, goal: Goal) -> Interval | None:
+        """Return the figure that a goal is about, `None` where there is none."""
+        if goal == "latency":
+            return self.latency.get("p95")
+        return self.energy if goal == "energy" else self.quality
+
+
+def cells_of(dataset: Dataset) -> list[Cell]:
+    """Return every configuration and load that has a trial; none is marked as on a front yet."""
+    cells: list[Cell] = []
+    for name, rows in dataset.trials.groupby("scenario", sort=False):
+        scenario = str(name)
+        requests = dataset.requests(scenario)
+        figures = [f["name"] for f in dataset.about.figures if f["scenario"] == scenario]
+        valid = rows[rows["verdict"] == "valid"]
+        size = int(requests["sample"].max()) + 1 if len(requests) else 0
+        quality = {
+            answering: _quality(group, _answered(requests, group), figures[0], size)
+            for answering, group in valid.groupby(["model", "precision"])
+            if figures
+        }
+        for _, group in rows.groupby("load", sort=False):
+            cells += [
+                replace(cell, quality=quality.get((cell.model, cell.precision)))
+                if cell.valid
+                else cell
+                for cell in _cells(rows, group, figures, requests)
+            ]
+    return cells
+
+
+def _cells(
+    all_rows: pd.DataFrame, rows: pd.DataFrame, figures: Sequence[str], requests: pd.DataFrame
+) -> Iterator[Cell]:
+    """Yield the cells of one scenario and load; the spread between trials is pooled over them."""
+    groups = [group for _, group in rows.groupby("configuration", sort=False)]
+    valid = [group[group["verdict"] == "valid"] for group in groups]
+    energies = [_known(group["inference_energy_j"]) for group in valid]
+    means = iter(means_with_pooled_spread([values for values in energies if len(values)]))
+    for group, good, energy in zip(groups, valid, energies, strict=True):
+        first = group.iloc[0]
+        cell = Cell(
+            scenario=str(first["scenario"]),
+            load=str(first["load"]),
+            rate_hz=float(first["rate_hz"]),
+            label=_label(first, all_rows),
+            model=str(first["model"]),
+            precision=str(first["precision"]),
+            batch=int(first["batch"]),
+            threads=int(first["threads"]),
+            trials=len(group),
+            valid=len(good),
+            latency={},
+            figures={
+                name: float(good[name].mean())
+                for name in figures
+                if name in good and good[name].notna().any()
+            },
+            energy=next(means) if len(energy) else None,
+        )
+        yield _judged(cell, good, _answered(requests, good)) if len(good) else cell
+
+
+def _answered(requests: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
+    return requests[requests["trial"].isin(trials["trial"]) & (requests["status"] == "ok")]
+
+
+def _judged(cell: Cell, good: pd.DataFrame, requests: pd.DataFrame) -> Cell:
+    """Return a cell with what its valid trials and their requests say."""
+    latency_s = _known(requests["latency_s"])
+    low, high = _known(good["inference_energy_low_j"]), _known(good["inference_energy_high_j"])
+    return replace(
+        cell,
+        requests=len(requests),
+        latency={name: _quantile(latency_s, q) for name, q in _PERCENTILES.items()}
+        if len(latency_s)
+        else {},
+        systematic=(float(low.mean()), float(high.mean())) if len(low) and len(high) else None,
+        provenance=", ".join(sorted(good["energy_provenance"].dropna().unique())) or None,
+    )
+
+
+def _known(column: pd.Series[float]) -> NDArray[np.float64]:
+    return np.asarray(column.dropna(), dtype=np.float64)
+
+
+def _label(row: pd.Series[Any], rows: pd.DataFrame) -> str:
+    """Name a configuration by its model and those other levels that vary in its scenario."""
+    parts = [str(row["model"])]
+    if rows.loc[rows["model"] == row["model"], "precision"].nunique() > 1:
+        parts.append(str(row["precision"]))
+    parts += [
+        f"{factor} {row[factor]}" for factor in ("batch", "threads") if rows[factor].nunique() > 1
+    ]
+    return ", ".join(parts)
+
+
+def _quantile(latency_s: NDArray[np.float64], probability: float) -> Interval:
+    found = quantile(latency_s, probability)
+    if found is None:  # too few requests for an interval
+        return Interval(value=float(np.quantile(latency_s, probability, method="inverted_cdf")))
+    return Interval(value=found.value_s, low=found.low_s, high=found.high_s)
+
+
+def _quality(
+    good: pd.DataFrame, requests: pd.DataFrame, headline: str, size: int
+) -> Interval | None:
+    """Return the headline figure, recomputed from the requests where that can be done exactly."""
+    values = _known(good[headline]) if headline in good else np.empty(0)
+    if not len(values):
+        return None
+    statistic = _statistic(good, requests, headline)
+    if statistic is None:
+        return means_with_pooled_spread([values])[0]
+    return block_bootstrap(statistic, requests["sample"].to_numpy(dtype=np.int64), size=size)
+
+
+def _statistic(
+    good: pd.DataFrame, requests: pd.DataFrame, headline: str
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]] | None:
+    """Return the headline as a function of the requests' weights; `None` when it is not one."""
+    if headline == "pr_auc" and {"score", "label"} <= set(requests):
+        label = requests["label"].to_numpy(dtype=np.float64)
+        if not label.any():
+            return None
+        return average_precision(requests["score"].to_numpy(dtype=np.float64), label)
+    measure, _, horizon = headline.partition("_")
+    column = f"abs_error_{horizon}"
+    if measure not in ("mae", "mase") or column not in requests:
+        return None
+    error = requests[column].to_numpy(dtype=np.float64)
+    means = requests.groupby("trial")[column].mean()
+    scales = (good.set_index("trial")[headline] / means).to_numpy(dtype=np.float64)
+    # A MASE is a MAE over a constant; when the constant differs between trials it is not.
+    if not np.allclose(scales, scales[0], rtol=1e-6):
+        return None
+    scale = float(scales[0])
+    return lambda weights: np.asarray(scale * (weights @ error) / weights.sum(axis=1))

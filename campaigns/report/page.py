@@ -1,0 +1,209 @@
+"""From a dataset to its two reports; what they say is worked out here, how it looks is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from ...datasets.metadata import LICENCE
+from ...datasets.store import MANIFEST, load, update_manifest
+from ..analysis import Analysis, analyse
+from ..cells import GOALS
+from ..intervals import Interval
+from ..units import human, human_interval
+from .answers import answer, best_rows
+from .figures import SYMBOLS, panels
+
+__all__ = ["write"]
+
+_COLOURS = 6
+_SYMBOL_TEXT = {
+    "circle": "●",
+    "diamond": "◆",
+    "square": "■",
+    "triangle-up": "▲",
+    "cross": "✚",
+    "star": "★",
+}
+
+
+def write(folder: Path) -> Path:
+    """Write `report.html` and `report.md` of a dataset into its folder.
+
+    A manifest that is there already gets the two files' new sums.
+
+    Args:
+        folder: The dataset.
+
+    Returns:
+        The path of `report.html`.
+
+    Raises:
+        DatasetError: When the folder is not a dataset, or a table of it cannot be read.
+    """
+    analysis = analyse(load(folder))
+    facts = _facts(analysis)
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__ or "", "templates"),
+        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {"human": human, "cell": _table_cell}
+    templates.globals |= {"span": _span, "bracket": _bracket}
+    for name in ("report.html", "report.md"):
+        text = templates.get_template(f"{name}.j2").render(facts)
+        # Renamed into place, so that a reader never meets half a page.
+        fresh = folder / f".{name}.new"
+        fresh.write_text(text, encoding="utf-8", newline="\n")
+        fresh.replace(folder / name)
+    if (folder / MANIFEST).exists():
+        update_manifest(folder, ["report.html", "report.md"])
+    return folder / "report.html"
+
+
+def _facts(analysis: Analysis) -> dict[str, Any]:
+    """Return everything the templates name."""
+    dataset = analysis.dataset
+    trials = dataset.trials
+    valid = trials["verdict"] == "valid"
+    scenarios = [_scenario(analysis, name) for name in analysis.scenarios]
+    return {
+        "about": dataset.about,
+        "licence": LICENCE,
+        "goals": GOALS,
+        "partial": analysis.partial,
+        "trials": len(trials),
+        "valid": int(valid.sum()),
+        "requests": int(trials.loc[valid, "requests_answered"].sum()),
+        "provenances": sorted(trials["energy_provenance"].dropna().unique()),
+        "sources": sorted(trials["energy_sources"].dropna().unique()),
+        "scenarios": scenarios,
+        "invalid": list(_trials(trials[~valid])),
+        "all_trials": list(_trials(trials)),
+        "environment": list(_environment(dataset.environment)),
+        "style": Markup(_template_text("report.css")),
+        "script": Markup(_template_text("report.js")),
+        "plotly": Markup(get_plotlyjs()),
+        # Every "<" escaped: data must not be able to close the element it stands in.
+        "figures": Markup(
+            json.dumps([panel for s in scenarios for panel in s["panels"]]).replace("<", "\\u003c")
+        ),
+    }
+
+
+def _template_text(name: str) -> str:
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
+
+
+def _scenario(analysis: Analysis, name: str) -> dict[str, Any]:
+    cells = analysis.of(name)
+    ordered = dict.fromkeys(c.model for c in sorted(cells, key=lambda c: (c.model, c.label)))
+    colours = {model: number % _COLOURS for number, model in enumerate(ordered)}
+    loads = analysis.loads(name)
+    missing = [c for c in analysis.cells if c.scenario == name and not c.valid]
+    return {
+        "name": name,
+        "title": name.replace("_", " ").capitalize(),
+        "answer": answer(analysis, name),
+        "best": best_rows(analysis, name),
+        "headline": analysis.headline(name),
+        "figures": [f for f in analysis.dataset.about.figures if f["scenario"] == name],
+        "source": next(
+            (s for s in analysis.dataset.about.data_sources if s["scenario"] == name), None
+        ),
+        "colours": colours,
+        "symbols": {load: _SYMBOL_TEXT[SYMBOLS[n % len(SYMBOLS)]] for n, load in enumerate(loads)},
+        "panels": panels(analysis, name, colours),
+        "cells": cells,
+        "missing": missing,
+        "effects": list(_effects(analysis, name)),
+    }
+
+
+def _effects(analysis: Analysis, scenario: str) -> Iterator[dict[str, Any]]:
+    """Yield one row per level of a factor, with its ratio for each goal."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for effect in analysis.effects(scenario):
+        row = rows.setdefault(
+            (effect.factor, effect.level),
+            {
+                "factor": effect.factor,
+                "level": effect.level,
+                "reference": effect.reference,
+                "ratios": {},
+            },
+        )
+        row["ratios"][effect.goal] = effect
+    yield from rows.values()
+
+
+def _trials(trials: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield the rows of trials with missing values as `None`."""
+    for row in trials.sort_values("trial").to_dict("records"):
+        yield {
+            str(key): None if not isinstance(value, str) and pd.isna(value) else value
+            for key, value in row.items()
+        }
+
+
+def _environment(facts: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Yield each part of the environment with its facts as label and text."""
+    loose = {key: value for key, value in facts.items() if not isinstance(value, Mapping)}
+    parts = {key: value for key, value in facts.items() if isinstance(value, Mapping)}
+    for title, part in (({"general": loose} if loose else {}) | parts).items():
+        yield title, list(_flat(part))
+
+
+def _flat(facts: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in facts.items():
+        label = f"{above}{key}".replace("_", " ")
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{key}: ")
+        else:
+            yield label, _environment_text(key, value)
+
+
+def _environment_text(key: str, value: Any) -> str:
+    if value is None:
+        return "not known"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    if isinstance(value, int | float) and key.endswith("_bytes"):
+        return f"{value / 2**30:.1f} GiB"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value)
+
+
+def _span(bounds: tuple[float, float], unit: str, like: float) -> str:
+    return human_interval(*bounds, unit, like)
+
+
+def _bracket(interval: Interval | None, unit: str) -> str:
+    """Return a value with its interval in brackets."""
+    if interval is None:
+        return "–"
+    bounds = human_interval(interval.low, interval.high, unit, interval.value)
+    return human(interval.value, unit) + (f" ({bounds})" if bounds != "–" else "")
+
+
+def _table_cell(interval: Interval | None, unit: str = "1") -> Markup:
+    """Return the cell of a table: a value, below it its interval, and the number to sort by."""
+    if interval is None:
+        return Markup('<td class="number" data-sort="">–</td>')
+    bounds = human_interval(interval.low, interval.high, unit, interval.value)
+    below = Markup("<small>{}</small>").format(bounds) if bounds != "–" else ""
+    return Markup('<td class="number" data-sort="{!r}">{}{}</td>').format(
+        interval.value, human(interval.value, unit), below
+    )

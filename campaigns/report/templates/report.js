@@ -1,0 +1,80 @@
+// Draws the figures in the colours of the page, again when the reader's theme changes, and sorts
+// tables by a click on a column's head.
+(function () {
+  "use strict";
+  const specs = JSON.parse(document.getElementById("figures").textContent);
+  const places = [...document.querySelectorAll(".plot")];
+
+  function colour(name) {
+    return getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+  }
+
+  function themed(spec) {
+    const { data, layout } = JSON.parse(JSON.stringify(spec));
+    for (const trace of data) {
+      if (trace.meta.colour === "line") {
+        trace.line.color = colour("line");
+        continue;
+      }
+      const own = colour("c" + trace.meta.colour);
+      trace.marker.color = own;
+      trace.marker.line.color = trace.meta.front ? colour("ink") : own;
+      for (const bar of [trace.error_x, trace.error_y]) bar.color = own + "80";
+    }
+    const soft = colour("soft");
+    Object.assign(layout, {
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
+      font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: soft },
+      hoverlabel: { bgcolor: colour("card"), bordercolor: colour("line"), font: { color: colour("ink") } },
+    });
+    for (const axis of [layout.xaxis, layout.yaxis])
+      Object.assign(axis, { gridcolor: colour("grid"), linecolor: colour("line"), showline: true });
+    for (const note of layout.annotations) note.font.color = colour("ink");
+    for (const shape of layout.shapes) {
+      shape.line.color = soft;
+      shape.label.font.color = soft;
+    }
+    return { data, layout };
+  }
+
+  function draw() {
+    places.forEach(function (place, index) {
+      const { data, layout } = themed(specs[index]);
+      Plotly.react(place, data, layout, { displayModeBar: false, responsive: true });
+    });
+  }
+
+  function value(row, column) {
+    const cell = row.cells[column];
+    const text = cell.dataset.sort ?? cell.textContent.trim();
+    const number = text === "" ? NaN : Number(text);
+    return Number.isNaN(number) ? text : number;
+  }
+
+  function compare(a, b) {
+    if (a === "" || b === "") return a === b ? 0 : a === "" ? 1 : -1;
+    return typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(b);
+  }
+
+  for (const table of document.querySelectorAll("table.sortable")) {
+    const heads = [...table.tHead.rows[0].cells];
+    heads.forEach(function (head, column) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener("click", function () {
+        const down = head.getAttribute("aria-sort") === "ascending";
+        heads.forEach((other) => other.removeAttribute("aria-sort"));
+        head.setAttribute("aria-sort", down ? "descending" : "ascending");
+        const body = table.tBodies[0];
+        const rows = [...body.rows].sort((a, b) => compare(value(a, column), value(b, column)));
+        body.append(...(down ? rows.reverse() : rows));
+      });
+    });
+  }
+
+  draw();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+})();

@@ -1,0 +1,228 @@
+"""The command `joulery`: it reads arguments, calls the rooms and prints what they answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from . import __version__
+from .errors import JouleryError, SpecError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="joulery",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+spec_app = typer.Typer(help="The specification of a campaign.", no_args_is_help=True)
+dataset_app = typer.Typer(help="Datasets that campaigns wrote.", no_args_is_help=True)
+app.add_typer(spec_app, name="spec")
+app.add_typer(dataset_app, name="dataset")
+
+_out = Console()
+_errors = Console(stderr=True)
+
+SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="The campaign, a YAML file.")]
+DatasetFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a dataset.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"joulery {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Measure energy, latency and answer quality of AI services, together.
+
+    Start with `joulery doctor`, then `joulery run campaigns/quickstart.yaml`.
+    """
+
+
+@app.command()
+def run(
+    spec: SpecFile,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Folder of the dataset; by default out/NAME."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an unfinished campaign.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the dataset that is there already.")
+    ] = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="A line per trial, for logs, not a live screen.")
+    ] = False,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data",
+            metavar="SCENARIO=PATH",
+            help="Your own data for a scenario; models are fitted to it first. Repeatable.",
+        ),
+    ] = None,
+) -> None:
+    """Run a campaign: every trial, then a dataset and a report.
+
+    A campaign that is interrupted keeps its finished trials; [b]--resume[/b] goes on.
+    """
+    from .campaigns.analysis import summary_table
+    from .campaigns.live import LiveScreen, PlainLog
+    from .campaigns.runner import Campaign
+    from .datasets.store import load
+
+    if resume and force:
+        raise SpecError(
+            "--resume --force", found="both", expected="one", remedy="--resume keeps, --force drops"
+        )
+    campaign = Campaign.from_file(spec, out, dict(map(_pair, data or [])))
+    screen = PlainLog(_out) if plain or not _out.is_terminal else LiveScreen(_out)
+    try:
+        with screen:
+            folder = campaign.run(screen, resume=resume, force=force)
+    except KeyboardInterrupt:
+        _errors.print(
+            f"\nInterrupted; the finished trials are kept. Go on with:\n"
+            f"  joulery run {spec} --out {campaign.out} --resume",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(130) from None
+    dataset = load(folder)
+    _out.print(summary_table(dataset))
+    if any(dataset.trials["energy_provenance"] == "estimated"):
+        _out.print(
+            "[yellow]Energy is estimated[/yellow] from the CPU's rated power and its load: there "
+            "is no energy sensor here. Compare configurations, do not quote joules."
+        )
+    _out.print(f"dataset  {folder}", highlight=False, markup=False, soft_wrap=True)
+    _out.print(f"report   {folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _pair(text: str) -> tuple[str, Path]:
+    name, sign, path = text.partition("=")
+    if not sign or not path:
+        raise SpecError(
+            "--data", found=f"'{text}'", expected="SCENARIO=PATH", remedy="joulery scenarios"
+        )
+    return name, Path(path)
+
+
+@app.command()
+def report(folder: DatasetFolder) -> None:
+    """Write report.html and report.md of a dataset, or of a campaign that is still unfinished."""
+    from .campaigns.runner import report_on
+
+    path = report_on(folder)
+    _out.print(f"report   {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what can be measured on this machine, and what to do about the rest."""
+    from .campaigns.doctor import checks
+
+    table = Table(expand=True, box=SIMPLE_HEAD, padding=(0, 1))
+    for column in ("", ""):
+        table.add_column(column, no_wrap=True)
+    for column in ("found", "what to do"):
+        table.add_column(column, overflow="fold", ratio=1)
+    for title, rows in checks():
+        table.add_row(f"[bold]{title}[/bold]")
+        for row in rows:
+            table.add_row(
+                f" {escape(row.what)}",
+                f"[{row.colour}]{row.state}[/{row.colour}]",
+                escape(row.found),
+                escape(row.remedy),
+            )
+        table.add_section()
+    _out.print(table)
+
+
+@app.command()
+def scenarios() -> None:
+    """List the scenarios, their models and how their answers are judged."""
+    from .campaigns.scenarios import scenarios as known
+
+    for scenario in known():
+        _out.print(f"[bold]{scenario.name}[/bold]  {escape(scenario.summary)}")
+        table = Table(box=None, padding=(0, 2), show_header=False)
+        for family in scenario.models:
+            table.add_row("model", family.name, ", ".join(family.precisions), family.title)
+        for figure in scenario.figures:
+            table.add_row("quality", figure.name, f"{figure.better} is better", figure.title)
+        _out.print(table)
+
+
+@spec_app.command("schema")
+def spec_schema() -> None:
+    """Print the JSON schema of specifications, for editors."""
+    from .campaigns.spec import CampaignSpec
+
+    typer.echo(json.dumps(CampaignSpec.model_json_schema(), indent=2))
+
+
+@dataset_app.command("verify")
+def dataset_verify(folder: DatasetFolder) -> None:
+    """Check every file of a dataset against its manifest, and every table against its schema."""
+    from .datasets.verify import verify
+
+    problems = verify(folder)
+    for problem in problems:
+        _errors.print(f"{problem}", highlight=False, markup=False, soft_wrap=True)
+    if problems:
+        raise typer.Exit(1)
+    _out.print(f"{folder}: whole and unchanged", highlight=False, markup=False)
+
+
+@dataset_app.command("describe")
+def dataset_describe(folder: DatasetFolder) -> None:
+    """Say what a dataset holds."""
+    from .datasets.verify import describe
+
+    table = Table(box=None, padding=(0, 2), show_header=False)
+    for name, value in describe(folder).items():
+        table.add_row(escape(name), escape(str(value)))
+    _out.print(table)
+
+
+def main() -> None:
+    """Run the command; a person sees a message, `JOULERY_DEBUG=1` shows the traceback."""
+    try:
+        app()
+    except JouleryError as error:
+        if os.environ.get("JOULERY_DEBUG") == "1":
+            raise
+        _errors.print(f"[red]{type(error).__name__}[/red]: {escape(str(error))}", soft_wrap=True)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        if os.environ.get("JOULERY_DEBUG") == "1":
+            raise
+        _errors.print(f"[red]{type(error).__name__}[/red]: {escape(str(error))}", soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

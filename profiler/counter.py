@@ -1,0 +1,216 @@
+"""The one place that subtracts cumulative readings and sums power over time.
+
+Sources hand over what they read; `CounterDiff` and `PowerSum` turn two readings into an energy,
+or into a gap that says why there is none. No reading and no clock happens here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+__all__ = ["CounterDiff", "Delta", "Gap", "GapReason", "Meterable", "PowerSum"]
+
+
+class GapReason(StrEnum):
+    """Why the energy between two samples is not known."""
+
+    BASELINE = "baseline"
+    """The first reading, or the first after a failure: there is nothing to compare it with."""
+    RESET = "reset"
+    """The counter fell and a wrap does not explain it (driver reload, reboot of the device)."""
+    IMPLAUSIBLE = "implausible"
+    """More energy than the device can draw in that time."""
+    STUCK = "stuck"
+    """The counter has not moved for so long that it is not counting."""
+    TOO_LONG = "too_long"
+    """So long between samples that the reading is ambiguous (suspend, starved sampler)."""
+    CLOCK = "clock"
+    """The clock stepped back."""
+    FAILED = "failed"
+    """The source could not be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delta:
+    """The energy that passed between two samples.
+
+    Args:
+        start_s: Clock at the earlier sample.
+        end_s: Clock at the later sample.
+        energy_j: Energy between them, 0 or more.
+        spread_j: For summed power, the half-range of what the energy could be given that power
+            was only known at both ends; 0 for a counter.
+    """
+
+    start_s: float
+    end_s: float
+    energy_j: float
+    spread_j: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """A time whose energy is not known, and why; `start_s == end_s` hides no energy."""
+
+    start_s: float
+    end_s: float
+    reason: GapReason
+
+
+class Meterable(Protocol):
+    """Turns the successive readings of one domain into energies or gaps."""
+
+    def update(self, reading: float, t_s: float) -> Delta | Gap:
+        """Return what happened since the previous call."""
+
+    def miss(self, t_s: float) -> Gap:
+        """Say that the reading at `t_s` failed; the next one starts afresh."""
+
+
+@dataclass(slots=True, kw_only=True)
+class CounterDiff:
+    """Differences of one cumulative energy counter.
+
+    Args:
+        max_power_w: More than the device can ever draw; what needs more is not believed.
+        modulus_j: The counter wraps to 0 here; `None` if it never does.
+        margin: Factor on `max_power_w`, for the jitter between reading and clock.
+        update_s: Time between two updates of the counter. It moves in lumps, so a difference
+            may hold the energy of one update more than the clock says.
+        resolution_j: Smallest step of the counter.
+        stuck_s: A counter that stays the same for this long is stuck; `None`: it may rest.
+
+    Raises:
+        ValueError: When a bound is not positive.
+    """
+
+    max_power_w: float
+    modulus_j: float | None = None
+    margin: float = 1.1
+    update_s: float = 0.0
+    resolution_j: float = 0.0
+    stuck_s: float | None = None
+    _last_t_s: float | None = field(default=None, init=False)
+    _last_j: float | None = field(default=None, init=False)
+    _moved_s: float = field(default=0.0, init=False)
+    _stuck: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        bounds = (self.max_power_w, self.margin, 1.0 if self.modulus_j is None else self.modulus_j)
+        if not all(math.isfinite(bound) and bound > 0 for bound in bounds):
+            raise ValueError(f"power, margin and modulus must be positive, found {bounds}")
+
+    @property
+    def longest_s(self) -> float:
+        """Longest time between samples in which the counter can wrap at most once."""
+        if self.modulus_j is None:
+            return math.inf
+        return self.modulus_j / (self.max_power_w * self.margin) - self.update_s
+
+    def update(self, reading: float, t_s: float) -> Delta | Gap:
+        """Return the energy since the previous reading, or why it is not known.
+
+        Args:
+            reading: The counter, in joules.
+            t_s: The clock at the reading, in seconds.
+        """
+        before_s, before_j = self._last_t_s, self._last_j
+        if before_s is None or before_j is None:
+            self._keep(reading, t_s)
+            start_s = t_s if before_s is None else min(before_s, t_s)
+            return Gap(start_s=start_s, end_s=t_s, reason=GapReason.BASELINE)
+        if t_s == before_s:
+            # Two looks at one instant: the baseline stays, so what moved counts with the next.
+            return Delta(start_s=t_s, end_s=t_s, energy_j=0.0)
+        # Also the step that ends a rest counts: it holds energy of times already given up.
+        stuck = self._stuck
+        if reading != before_j or t_s < before_s:
+            self._moved_s, self._stuck = t_s, False
+        elif self.stuck_s is not None and t_s - self._moved_s >= self.stuck_s:
+            stuck = self._stuck = True
+        self._last_t_s, self._last_j = t_s, reading
+        if t_s < before_s:
+            return Gap(start_s=t_s, end_s=before_s, reason=GapReason.CLOCK)
+        energy_j, reason = self._judge(reading - before_j, t_s - before_s)
+        if stuck and reason is None:
+            reason = GapReason.STUCK
+        if reason is not None:
+            return Gap(start_s=before_s, end_s=t_s, reason=reason)
+        return Delta(start_s=before_s, end_s=t_s, energy_j=energy_j)
+
+    def miss(self, t_s: float) -> Gap:
+        """Say that the reading at `t_s` failed; the next one is a new baseline."""
+        start_s = t_s if self._last_t_s is None else min(self._last_t_s, t_s)
+        self._last_t_s, self._last_j = t_s, None
+        return Gap(start_s=start_s, end_s=t_s, reason=GapReason.FAILED)
+
+    def _keep(self, reading: float, t_s: float) -> None:
+        self._last_t_s, self._last_j = t_s, reading
+        self._moved_s, self._stuck = t_s, False
+
+    def _judge(self, step_j: float, elapsed_s: float) -> tuple[float, GapReason | None]:
+        limit_j = self.max_power_w * (elapsed_s + self.update_s) * self.margin + self.resolution_j
+        if self.modulus_j is not None and elapsed_s >= self.longest_s:
+            return 0.0, GapReason.TOO_LONG
+        if step_j < 0:
+            if self.modulus_j is None or step_j + self.modulus_j > limit_j:
+                return 0.0, GapReason.RESET
+            step_j += self.modulus_j
+        if step_j < 0:  # the reading is beyond the modulus: not this counter's value
+            return 0.0, GapReason.RESET
+        if step_j > limit_j:
+            return 0.0, GapReason.IMPLAUSIBLE
+        return step_j, None
+
+
+@dataclass(slots=True, kw_only=True)
+class PowerSum:
+    """Energy from power readings: the trapezium between two of them.
+
+    Args:
+        max_power_w: More than the device can ever draw.
+        margin: Factor on `max_power_w`.
+        longest_s: Two readings further apart say nothing about the time between them.
+    """
+
+    max_power_w: float
+    margin: float = 1.1
+    longest_s: float = 5.0
+    _last_t_s: float | None = field(default=None, init=False)
+    _last_w: float | None = field(default=None, init=False)
+
+    def update(self, reading: float, t_s: float) -> Delta | Gap:
+        """Return the energy since the previous reading, or why it is not known.
+
+        Args:
+            reading: The power, in watts.
+            t_s: The clock at the reading, in seconds.
+        """
+        before_s, before_w = self._last_t_s, self._last_w
+        believable = 0 <= reading <= self.max_power_w * self.margin
+        self._last_t_s, self._last_w = t_s, reading if believable else None
+        start_s = t_s if before_s is None else min(before_s, t_s)
+        if before_s is not None and t_s < before_s:
+            return Gap(start_s=t_s, end_s=before_s, reason=GapReason.CLOCK)
+        if not believable:
+            return Gap(start_s=start_s, end_s=t_s, reason=GapReason.IMPLAUSIBLE)
+        if before_w is None:
+            return Gap(start_s=start_s, end_s=t_s, reason=GapReason.BASELINE)
+        elapsed_s = t_s - start_s
+        if elapsed_s > self.longest_s:
+            return Gap(start_s=start_s, end_s=t_s, reason=GapReason.TOO_LONG)
+        return Delta(
+            start_s=start_s,
+            end_s=t_s,
+            energy_j=(before_w + reading) / 2 * elapsed_s,
+            spread_j=abs(reading - before_w) / 2 * elapsed_s,
+        )
+
+    def miss(self, t_s: float) -> Gap:
+        """Say that the reading at `t_s` failed; the next one is a new baseline."""
+        start_s = t_s if self._last_t_s is None else min(self._last_t_s, t_s)
+        self._last_t_s, self._last_w = t_s, None
+        return Gap(start_s=start_s, end_s=t_s, reason=GapReason.FAILED)

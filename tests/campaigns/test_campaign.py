@@ -1,0 +1,264 @@
+"""Whole campaigns through the command, as a user runs them: real services, real answers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from joulery.datasets.store import load
+from joulery.datasets.verify import verify
+
+SPEC = """\
+name: small
+seed: 3
+scenarios:
+  - scenario: traffic_prediction
+    factors:
+      model: [seasonal_naive, ridge]
+      batch: [1, 8]
+  - scenario: anomaly_detection
+    factors:
+      model: [seasonal_zscore]
+loads:
+  - {arrival: poisson, rate_hz: 150}
+repeats: 2
+trial: {idle_s: 0.1, warmup_round_s: 0.1, warmup_max_s: 0.5, window_s: 0.4}
+slo: {latency_s: 0.1, percentile: 0.5}
+limits: {send_lag_p99_s: 0.5, steady_ratio: 5, subwindow_cv_ratio: 5, idle_drift_ratio: 50}
+"""
+TRIALS = 6
+
+
+def _command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "joulery.cli", *map(str, arguments)]
+
+
+def _joulery(
+    *arguments: object, code: int = 0, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command, see that it exits as expected and that no traceback is shown."""
+    done = subprocess.run(
+        _command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=110,
+        env=os.environ | {"COLUMNS": "200"} | (environment or {}),
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    if environment is None:
+        assert "Traceback" not in done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small campaign's specification."""
+    path = tmp_path_factory.mktemp("spec") / "small.yaml"
+    path.write_text(SPEC)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(spec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dataset of one whole run."""
+    out = tmp_path_factory.mktemp("finished") / "small"
+    done = _joulery("run", spec, "--out", out, "--plain")
+    assert f"{out / 'report.html'}" in done.stdout
+    return out
+
+
+def _first_attempts(folder: Path) -> pd.DataFrame:
+    trials = load(folder).trials
+    return trials[trials["attempt"] == 1].set_index("trial").sort_index()
+
+
+def test_a_run_leaves_a_whole_dataset_and_a_report(finished: Path) -> None:
+    """Every trial has latency, energy with its interval and provenance, quality and a verdict."""
+    assert verify(finished) == []
+    trials = _first_attempts(finished)
+    assert len(trials) == TRIALS
+    assert (trials["latency_p50_s"] > 0).all()
+    assert (trials["latency_p50_low_s"] <= trials["latency_p50_s"]).all()
+    assert (trials["inference_energy_low_j"] <= trials["inference_energy_j"]).all()
+    assert (trials["inference_energy_j"] <= trials["inference_energy_high_j"]).all()
+    assert (trials["service_energy_j"] <= trials["device_energy_j"]).all()
+    assert (trials["idle_energy_j"] <= trials["device_energy_j"]).all()
+    assert set(trials["energy_provenance"]) <= {"apportioned", "estimated"}
+    assert trials["quality_value"].notna().all()
+    assert "report.html" in {path.name for path in finished.iterdir()}
+    assert not finished.with_name("small.campaign").exists()
+
+
+def test_requests_and_trials_tell_the_same_story(finished: Path) -> None:
+    """The trial's median latency is the median of its requests', and so is their number."""
+    dataset = load(finished)
+    requests = dataset.requests("traffic_prediction")
+    for trial, group in requests.groupby("trial"):
+        row = dataset.trials.set_index("trial").loc[trial]
+        answered = group[group["status"] == "ok"]
+        assert len(group) == row["requests_sent"]
+        assert len(answered) == row["requests_answered"]
+        assert answered["latency_s"].median() == pytest.approx(row["latency_p50_s"], rel=0.05)
+        assert (answered["latency_s"] >= answered["sent_s"] - answered["intended_s"]).all()
+
+
+def test_two_runs_with_one_seed_have_the_same_order_and_quality(
+    spec: Path, finished: Path, tmp_path: Path
+) -> None:
+    """The order of the trials and every quality figure follow from the seed."""
+    _joulery("run", spec, "--out", tmp_path / "again", "--plain")
+    first, second = _first_attempts(finished), _first_attempts(tmp_path / "again")
+    same = ["scenario", "configuration", "load", "block", "requests_sent"]
+    quality = [figure["name"] for figure in load(finished).about.figures]
+    pd.testing.assert_frame_equal(first[same], second[same])
+    pd.testing.assert_frame_equal(first[quality], second[quality], check_exact=True)
+
+
+def test_a_killed_campaign_resumes_without_repeating(spec: Path, tmp_path: Path) -> None:
+    """After SIGKILL the finished trials stay as they were, and the rest is measured once."""
+    out = tmp_path / "small"
+    journal = tmp_path / "small.campaign" / "journal.sqlite"
+    with subprocess.Popen(
+        _command("run", spec, "--out", out, "--plain"), stdout=subprocess.DEVNULL
+    ) as runner:
+        while _recorded(journal) < 2:
+            assert runner.poll() is None, "it ended before it could be killed"
+            time.sleep(0.05)
+        os.kill(runner.pid, signal.SIGKILL)
+    before = _rows(journal)
+    assert not out.exists()
+    refused = _joulery("run", spec, "--out", out, "--plain", code=2)
+    assert "--resume goes on with it" in refused.stderr
+    _joulery("report", tmp_path / "small.campaign")
+    assert "partial" in (tmp_path / "small.campaign/snapshot/report.md").read_text().lower()
+    _joulery("run", spec, "--out", out, "--plain", "--resume")
+    trials = load(out).trials.set_index("trial")
+    assert len(before) >= 2
+    for number, started_at in before.items():
+        assert trials.loc[number, "started_at"] == started_at
+    assert (trials["attempt"] == 1).sum() == TRIALS
+    assert trials.index.is_unique
+
+
+def _recorded(journal: Path) -> int:
+    try:
+        return len(_rows(journal))
+    except sqlite3.OperationalError:
+        return 0
+
+
+def _rows(journal: Path) -> dict[int, str]:
+    database = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
+    try:
+        return dict(database.execute("SELECT number, json_extract(row, '$.started_at') FROM trial"))
+    finally:
+        database.close()
+
+
+def test_resuming_with_a_changed_specification_is_refused(
+    spec: Path, finished: Path, tmp_path: Path
+) -> None:
+    """A finished campaign is not measured again, and a changed one is refused with the change."""
+    done = _joulery("run", spec, "--out", finished, "--plain", "--resume")
+    assert "nothing is left to measure" in done.stdout
+    changed = tmp_path / "small.yaml"
+    changed.write_text(SPEC.replace("rate_hz: 150", "rate_hz: 151"))
+    refused = _joulery("run", changed, "--out", finished, "--plain", "--resume", code=2)
+    assert '-    "rate_hz": 150.0' in refused.stderr
+    assert '+    "rate_hz": 151.0' in refused.stderr
+
+
+def test_a_finished_dataset_is_not_overwritten_unasked(spec: Path, finished: Path) -> None:
+    """Without --force the folder is refused, and what is in it stays."""
+    before = (finished / "trials.csv").read_bytes()
+    refused = _joulery("run", spec, "--out", finished, "--plain", code=2)
+    assert str(finished) in refused.stderr
+    assert (finished / "trials.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("repeats: 2", "repeat: 2", "did you mean 'repeats'?"),
+        ("rate_hz: 150", "rate_hz: -150", "found -150"),
+        ("traffic_prediction", "trafic_prediction", "traffic_prediction"),
+        ("[seasonal_zscore]", "[zscore]", "seasonal_zscore"),
+    ],
+)
+def test_a_wrong_specification_gives_one_message_and_exit_2(
+    tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    """A mistake is told in one message, and nothing is left on disk."""
+    path = tmp_path / "wrong.yaml"
+    path.write_text(SPEC.replace(old, new))
+    done = _joulery("run", path, "--out", tmp_path / "out", code=2)
+    assert words in done.stderr
+    assert done.stderr.count("Error") == 1
+    assert [entry.name for entry in tmp_path.iterdir()] == ["wrong.yaml"]
+
+
+HEADER = "net_in,net_out\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "no such file"),
+        ("", "empty"),
+        (HEADER, "row"),
+        (HEADER + "1.0,2.0\n" * 300 + "1.0\n", "line 302"),
+        (HEADER + "1.0,2.0\n" * 50, "row"),
+        (HEADER + "1.0,2.0\n" * 300 + "1.0,many\n" + "1.0,2.0\n" * 2000, "many"),
+    ],
+    ids=["missing", "empty", "header", "truncated", "short", "not numeric"],
+)
+def test_broken_data_gives_one_message_and_exit_2(
+    spec: Path, tmp_path: Path, content: str | None, words: str
+) -> None:
+    """Data that is missing, empty, truncated or not numeric is named, and no dataset is left."""
+    path = tmp_path / "own.csv"
+    if content is not None:
+        path.write_text(content)
+    out = tmp_path / "out"
+    done = _joulery("run", spec, "--out", out, "--data", f"traffic_prediction={path}", code=2)
+    assert "DatasetError" in done.stderr
+    assert str(path) in done.stderr
+    assert words in done.stderr
+    assert not out.exists()
+
+
+def test_the_labelled_series_of_numenta_are_measured(test_data: Path, tmp_path: Path) -> None:
+    """With --data the models are fitted to other people's labelled series, and judged on them."""
+    path = tmp_path / "numenta.yaml"
+    path.write_text(
+        SPEC.replace("model: [seasonal_naive, ridge]", "model: [ridge]")
+        .replace("model: [seasonal_zscore]", "model: [seasonal_zscore, autoencoder]")
+        .replace("batch: [1, 8]", "batch: [1]")
+        .replace("repeats: 2", "repeats: 1")
+    )
+    out = tmp_path / "numenta"
+    data = test_data / "nab"
+    _joulery("run", path, "--out", out, "--plain", "--data", f"anomaly_detection={data}")
+    dataset = load(out)
+    trials = dataset.trials[dataset.trials["scenario"] == "anomaly_detection"]
+    assert set(trials["model"]) == {"seasonal_zscore", "autoencoder"}
+    assert trials["pr_auc"].between(0, 1).all()
+    source = next(s for s in dataset.about.data_sources if s["scenario"] == "anomaly_detection")
+    assert "numenta" in source["source"].lower()
+    assert "injected" not in source["source"].lower()
+
+
+def test_a_traceback_is_for_those_who_ask(tmp_path: Path) -> None:
+    """JOULERY_DEBUG=1 shows where an error came from."""
+    done = _joulery("run", tmp_path / "no.yaml", code=1, environment={"JOULERY_DEBUG": "1"})
+    assert "Traceback" in done.stderr
+    assert "SpecError" in done.stderr

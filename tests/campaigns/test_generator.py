@@ -1,0 +1,182 @@
+"""The load generator against real servers: on schedule, whatever the server does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from joulery.campaigns.design import Configuration
+from joulery.campaigns.executor import split_cores, start_service
+from joulery.campaigns.generator import Answers, LoadGenerator, LoadPlan, Warmup
+from joulery.campaigns.schedule import make_schedule, stream
+from joulery.campaigns.spec import Load
+
+from .tiny import SIZE, TinyWorkload
+
+CONFIGURATION = Configuration(scenario="tiny", model="double", precision="fp32", batch=4, threads=1)
+STALL_S = 0.4
+
+STALLING_SERVER = f"""
+import asyncio, sys, time
+from aiohttp import web
+began = []
+async def infer(request):
+    body = await request.read()
+    began.append(time.monotonic())
+    if len(began) > 60 and began[-1] - began[60] < {STALL_S} and len(began) > 1:
+        time.sleep(max(0, began[60] + {STALL_S} - time.monotonic()))
+    return web.json_response({{"model_name": "s", "outputs": []}})
+async def main():
+    app = web.Application()
+    app.router.add_post("/infer", infer)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    print(site._server.sockets[0].getsockname()[1], flush=True)
+    await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def generator() -> Iterator[LoadGenerator]:
+    """A running generator."""
+    with LoadGenerator() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def workload(tmp_path_factory: pytest.TempPathFactory) -> TinyWorkload:
+    """The tiny workload."""
+    return TinyWorkload(tmp_path_factory.mktemp("tiny"))
+
+
+def _plan(url: str, *, rate_hz: float, duration_s: float, timeout_s: float = 3.0) -> LoadPlan:
+    load = Load(rate_hz=rate_hz)
+    rng = stream(1, "test")
+    warmup = tuple(make_schedule(load, duration_s=0.1, samples=SIZE, rng=rng) for _ in range(10))
+    window = make_schedule(load, duration_s=duration_s, samples=SIZE, rng=rng)
+    return LoadPlan(
+        url=url,
+        workload="tiny",
+        warmup=warmup,
+        window=window,
+        steady_ratio=0.5,
+        timeout_s=timeout_s,
+    )
+
+
+def _send(
+    generator: LoadGenerator, workload: TinyWorkload, plan: LoadPlan
+) -> tuple[Warmup, Answers]:
+    generator.prepare(plan, workload)
+    warm = generator.begin(plan)
+    generator.finish()
+    return warm, generator.collect()
+
+
+def test_every_answer_belongs_to_its_own_request(
+    generator: LoadGenerator, workload: TinyWorkload
+) -> None:
+    """Under concurrency and batching, each request gets the answer to what it asked."""
+    with start_service(
+        workload.model_path("double", "fp32"),
+        CONFIGURATION,
+        batch_wait_s=0.01,
+        startup_max_s=30.0,
+        cores=split_cores(1, [0]),
+    ) as service:
+        plan = _plan(service.url, rate_hz=300.0, duration_s=0.5)
+        warm, answers = _send(generator, workload, plan)
+    assert set(answers.status) == {"ok"}
+    assert np.array_equal(answers.outputs["y"][:, 0], 2.0 * plan.window.samples)
+    assert answers.batch_served.max() > 1
+    assert len(warm.medians_s) >= 2
+    assert np.all(answers.sent_s >= plan.window.intended_s - 1e-6)
+    assert np.all(answers.done_s > answers.sent_s)
+
+
+def test_a_stalling_server_is_charged_for_every_request_it_delays(
+    generator: LoadGenerator, workload: TinyWorkload
+) -> None:
+    """While the server stalls, requests are still sent on time and their wait is latency."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STALLING_SERVER], stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        port = int(server.stdout.readline())
+        rate_hz = 150.0
+        plan = _plan(f"http://127.0.0.1:{port}/infer", rate_hz=rate_hz, duration_s=1.5)
+        _, answers = _send(generator, workload, plan)
+        server.kill()
+    latency_s = answers.done_s - plan.window.intended_s
+    assert set(answers.status) == {"ok"}
+    # A closed loop would have sent one request into the stall, and reported one slow answer.
+    waited = int((latency_s > STALL_S / 4).sum())
+    assert waited >= 0.4 * rate_hz * STALL_S
+    assert np.quantile(answers.sent_s - plan.window.intended_s, 0.9) < STALL_S / 4
+
+
+def test_a_server_that_is_not_there_fails_each_request(
+    generator: LoadGenerator, workload: TinyWorkload
+) -> None:
+    """Nothing listens: every request is kept, with what went wrong, and nothing raises."""
+    warm, answers = _send(
+        generator, workload, _plan("http://127.0.0.1:9/x", rate_hz=50.0, duration_s=0.2)
+    )
+    assert not warm.steady
+    assert len(answers.status) > 0
+    assert all("Connect" in status for status in answers.status)
+    assert np.isnan(answers.done_s).all()
+
+
+def test_a_slow_answer_is_a_timeout(generator: LoadGenerator, workload: TinyWorkload) -> None:
+    """An answer later than the limit after its intended time has failed."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STALLING_SERVER], stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        port = int(server.stdout.readline())
+        plan = _plan(f"http://127.0.0.1:{port}/infer", rate_hz=150.0, duration_s=1.0, timeout_s=0.1)
+        _, answers = _send(generator, workload, plan)
+        server.kill()
+    assert "timeout" in answers.status
+    latency_s = (answers.done_s - plan.window.intended_s)[np.array(answers.status) == "ok"]
+    assert latency_s.max() < 0.15
+
+
+def test_a_service_that_cannot_start_says_why(tmp_path: Path) -> None:
+    """The service's own last words are in the error, and no process stays behind."""
+    from joulery.errors import TrialError
+
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"not a model")
+    began_s = time.monotonic()
+    with (
+        pytest.raises(TrialError, match=r"broken\.onnx"),
+        start_service(
+            broken,
+            CONFIGURATION,
+            batch_wait_s=0.01,
+            startup_max_s=30.0,
+            cores=split_cores(1, [0]),
+        ),
+    ):
+        pass
+    assert time.monotonic() - began_s < 20.0
+
+
+def test_cores_are_split_between_service_and_generator() -> None:
+    """The service gets its threads' CPUs, the rest go to the measurers, at least one each."""
+    assert split_cores(1, [0, 1]).service == (1,)
+    assert split_cores(1, [0, 1]).others == (0,)
+    assert split_cores(8, [0, 1, 2, 3]).others == (0,)
+    assert split_cores(2, [0, 1, 2, 3]).service == (2, 3)
+    assert split_cores(1, [5]).service == split_cores(1, [5]).others == (5,)

@@ -1,0 +1,67 @@
+"""A clock and a source that play what a test writes down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from joulery.errors import SourceError
+from joulery.profiler.host import Host
+from joulery.profiler.sources import Domain, Reading
+from joulery.profiler.work import NodeCpu
+
+__all__ = ["PlayedCpu", "PlayedSource", "Ticker", "write_stat"]
+
+
+class Ticker:
+    """A clock that stands still until it is told to move."""
+
+    def __init__(self, now_s: float = 100.0) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now_s += seconds
+
+
+class PlayedSource:
+    """A source that gives one row of values, or one error, at each sample."""
+
+    def __init__(
+        self,
+        domains: tuple[Domain, ...],
+        samples: Iterable[tuple[float, ...] | SourceError],
+        name: str = "played",
+    ) -> None:
+        self.name, self.domains = name, domains
+        self._samples: Iterator[tuple[float, ...] | SourceError] = iter(samples)
+
+    def sample(self) -> tuple[Reading, ...]:
+        """Return the next row, or raise the next error."""
+        row = next(self._samples)
+        if isinstance(row, SourceError):
+            raise row
+        return tuple(map(Reading, self.domains, row))
+
+
+def write_stat(proc: Path, busy_ticks: int, *, cpus: int = 2) -> None:
+    """Write a `/proc/stat` whose CPUs were busy for so many ticks together."""
+    proc.mkdir(parents=True, exist_ok=True)
+    per_cpu = "".join(f"cpu{n} 0 0 0 0 0 0 0 0 0 0\n" for n in range(cpus))
+    (proc / "stat").write_text(f"cpu  {busy_ticks} 0 0 999 5 0 0 77 0 0\n{per_cpu}btime 1\n")
+
+
+class PlayedCpu(NodeCpu):
+    """A node whose busy ticks a test sets."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(Host(proc=root))
+        self._root = root
+        self.busy(0)
+
+    def busy(self, ticks: int) -> None:
+        """Set how many ticks (of 10 ms) all CPUs were busy since boot."""
+        write_stat(self._root, ticks)

@@ -1,0 +1,104 @@
+"""What stands around the code: packaging, generated documents, citation, changelog, commands."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import yaml
+
+import joulery
+
+from .conftest import REPOSITORY, require_program
+
+
+def test_generated_documents_are_current() -> None:
+    """The generated documents are what the code says."""
+    ended = subprocess.run(
+        [sys.executable, str(REPOSITORY / "docs" / "generate.py"), "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_wheel_holds_the_whole_package(tmp_path: Path) -> None:
+    """A wheel holds every file of every package folder: code, models, data, templates."""
+    packages = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "setuptools"
+    ]["packages"]
+    rooms = {name.split(".")[1] for name in packages if "." in name}
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in rooms:
+        shutil.copytree(
+            REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    for path in REPOSITORY.iterdir():
+        if path.is_file():
+            shutil.copy(path, source)
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check"),
+            *("--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(source)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    [wheel] = tmp_path.glob("joulery-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if name.startswith("joulery/")}
+    wanted = {
+        f"joulery/{path.relative_to(source)}"
+        for name in rooms
+        for path in (source / name).rglob("*")
+        if path.is_file()
+    }
+    assert held == wanted | {
+        f"joulery/{n}" for n in ("__init__.py", "cli.py", "errors.py", "py.typed")
+    }
+
+
+def test_citation() -> None:
+    """CITATION.cff has what its schema requires, and the package's own version and licence."""
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"authors", "cff-version", "message", "title"} <= citation.keys()
+    assert citation["cff-version"] == "1.2.0"
+    assert str(citation["version"]) == joulery.__version__
+    assert citation["license"] == "Apache-2.0"
+    assert all(author.get("name") or author.get("family-names") for author in citation["authors"])
+
+
+def test_changelog() -> None:
+    """The changelog knows the version at hand, and what is not released yet."""
+    text = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert "## [Unreleased]" in text
+    assert joulery.__version__ in text
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.+)$", text, re.MULTILINE)) <= kinds
+
+
+def test_make_help() -> None:
+    """`make help` explains every command that the project promises."""
+    said = subprocess.run(
+        [require_program("make"), "--directory", str(REPOSITORY), "--no-print-directory", "help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for word in ("run", "test", "check", "bench", "docs", "train", "clean"):
+        assert re.search(rf"^make {word} +[A-Z]", said, re.MULTILINE), word
+
+
+def test_continuous_integration_runs_the_same_command() -> None:
+    """`.ci/run` ends with exactly the command that the guide tells people."""
+    script = REPOSITORY / ".ci" / "run"
+    assert script.stat().st_mode & 0o111
+    assert script.read_text(encoding="utf-8").rstrip().splitlines()[-1] == "make test"
+    assert "`make test`" in (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
