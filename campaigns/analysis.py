@@ -69,6 +69,10 @@ class Analysis:
         """Return the headline figure of a scenario, as in `About.figures`."""
         return next(f for f in self.dataset.about.figures if f["scenario"] == scenario)
 
+    def quality_name(self, scenario: str) -> str:
+        """Return the headline's short name: its title up to the first comma."""
+        return str(self.headline(scenario)["title"]).partition(",")[0]
+
     def loads(self, scenario: str) -> tuple[str, ...]:
         """Return the loads of a scenario, the lightest first."""
         rates = {c.load: c.rate_hz for c in self.cells if c.scenario == scenario}

@@ -19,6 +19,7 @@ _Floats = NDArray[np.float64]
 _LEVEL = 0.95
 _TAILS = (0.5 - _LEVEL / 2, 0.5 + _LEVEL / 2)
 _FEWEST_BLOCKS = 10
+_MOST_WEIGHTS = 1_000_000
 _UNDEFINED_RATIO = 0.05
 """Share of draws that may be without a positive label, and so without a figure."""
 
@@ -150,7 +151,11 @@ def block_bootstrap(
         return Interval(value=value)
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(blocks, np.full(blocks, 1 / blocks), size=draws).astype(np.float64)
-    found = statistic(counts[:, sample // length])
+    block = sample // length
+    step = max(1, _MOST_WEIGHTS // len(sample))  # bounds the memory, not the result
+    found = np.concatenate(
+        [statistic(counts[at : at + step, block]) for at in range(0, draws, step)]
+    )
     if np.isnan(found).mean() > _UNDEFINED_RATIO:
         return Interval(value=value)
     low, high = np.nanquantile(found, _TAILS)

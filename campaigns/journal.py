@@ -8,7 +8,6 @@ the process.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import fcntl
 import json
 import sqlite3
@@ -129,21 +128,27 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], subject: str) 
     """Refuse to resume a campaign whose specification or data changed.
 
     Raises:
-        SpecError: With the lines that differ.
+        SpecError: With each key that changed, and how.
     """
-    if before == now:
-        return
-    old, new = (json.dumps(value, indent=1, sort_keys=True).splitlines() for value in (before, now))
-    changed = [
-        line
-        for line in difflib.unified_diff(old, new, lineterm="", n=0)
-        if line[0] in "+-" and not line.startswith(("+++", "---"))
-    ]
-    raise SpecError(
-        subject,
-        place="--resume",
-        found="changes since the campaign began: "
-        + "; ".join(line.strip(" ,") for line in changed),
-        expected="the same specification and data",
-        remedy="undo them, or start anew with another --out",
-    )
+    changes = list(_changes(before, now, ""))
+    if changes:
+        raise SpecError(
+            subject,
+            place="--resume",
+            found="changes since the campaign began: " + "; ".join(changes),
+            expected="the same specification and data",
+            remedy="undo them, or start anew with another --out",
+        )
+
+
+def _changes(before: Any, now: Any, place: str) -> Iterator[str]:
+    """Yield `place: before -> now` for each value that differs."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in sorted(before.keys() | now.keys()):
+            where = f"{place}.{key}" if place else str(key)
+            yield from _changes(before.get(key), now.get(key), where)
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for index, (old, new) in enumerate(zip(before, now, strict=True)):
+            yield from _changes(old, new, f"{place}[{index}]")
+    elif before != now:
+        yield f"{place}: {json.dumps(before)} -> {json.dumps(now)}"

@@ -12,6 +12,7 @@ from typing import Any, Self
 from .. import __version__
 from ..datasets.store import About, check_target, load
 from ..errors import DatasetError, SpecError, TrialError
+from ..profiler.quantities import weakest
 from ..profiler.sources import Discovery, discover
 from .design import Plan, PlannedTrial, plan_trials
 from .environment import environment
@@ -266,7 +267,9 @@ class Campaign:
     ) -> None:
         rows = journal.trials()
         total = len(self.plan.trials)
-        observer.begin(self.title, total, len(rows), found.summary)
+        summed = [domain for source in found.sources for domain in source.domains if domain.summed]
+        provenance = weakest(domain.provenance for domain in summed)
+        observer.begin(self.title, total, len(rows), f"{provenance} ({found.summary})")
         for entry in self.plan.excluded:
             observer.note(f"left out: {entry.scenario} {entry.levels}: {entry.reason}")
         failures = 0

@@ -8,7 +8,7 @@ __all__ = ["human", "human_interval", "prefix_for"]
 
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"))
 _SCALED = {"J", "s", "W", "Hz"}
-_THIN = "\N{NO-BREAK SPACE}"
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def prefix_for(value: float, unit: str) -> tuple[float, str]:
@@ -24,26 +24,32 @@ def prefix_for(value: float, unit: str) -> tuple[float, str]:
 
 def _digits(value: float, step: float) -> str:
     """Return a number with the decimals that three significant digits of `step` need."""
-    decimals = 0 if step == 0 else max(0, 2 - math.floor(math.log10(abs(step))))
+    # The exponent after rounding: 0.9996 is printed as 1.00, not as 1.000.
+    decimals = 0 if step == 0 else max(0, 2 - int(f"{step:.2e}".partition("e")[2]))
     return f"{value:.{min(decimals, 6)}f}"
 
 
-def human(value: float | None, unit: str = "1") -> str:
+def human(value: float | None, unit: str = "1", scale: float | None = None) -> str:
     """Return a value with three significant digits and a prefix, for instance `1.23 mJ`.
 
-    A missing value is a dash.
+    Args:
+        value: In the unit; a missing one is a dash.
+        unit: SI unit, "1" for none.
+        scale: Take the prefix that fits this value, so that a column has one prefix throughout.
     """
     if value is None or not math.isfinite(value):
         return "–"
-    factor, name = prefix_for(value, unit)
+    factor, name = prefix_for(scale or value, unit)
     scaled = value / factor
-    return _digits(scaled, scaled) + (f"{_THIN}{name}" if name else "")
+    return _digits(scaled, scaled) + (f"{_NO_BREAK}{name}" if name else "")
 
 
-def human_interval(low: float | None, high: float | None, unit: str, like: float) -> str:
-    """Return an interval without its unit, scaled and rounded as `human(like, unit)` is."""
+def human_interval(
+    low: float | None, high: float | None, unit: str, like: float, scale: float | None = None
+) -> str:
+    """Return an interval without its unit, rounded as `human(like, unit, scale)` is."""
     if low is None or high is None:
         return "–"
-    factor, _ = prefix_for(like, unit)
+    factor, _ = prefix_for(scale or like, unit)
     step = like / factor
     return f"{_digits(low / factor, step)} to {_digits(high / factor, step)}"

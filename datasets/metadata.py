@@ -202,7 +202,7 @@ def data_card(
         f"Provenance found here: {', '.join(provenances) or 'none: no energy is known'}."
         + (
             " **`estimated` means that no energy sensor was read**: a model turns the load of the"
-            " machine into watts. Its error is common to all configurations, so that ratios"
+            " machine into watts. Its error is largely common to all configurations, so that ratios"
             " between them are better known than any one value."
             if "estimated" in provenances
             else ""

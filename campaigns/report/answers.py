@@ -19,25 +19,32 @@ def answer(analysis: Analysis, scenario: str) -> str:
     cheap, good = (analysis.best(scenario, load, goal) for goal in ("energy", "quality"))
     if cheap is None or good is None:
         return f"Not answered: under {load} no configuration has a valid trial."
+    figure = analysis.quality_name(scenario)
     if cheap is good:
-        return f"Under {load}, {_named(analysis, cheap)} is cheapest and answers best."
-    text = f"Under {load}, the cheapest is {_named(analysis, cheap)}."
-    text += f" The best answers come from {_named(analysis, good)}"
+        return (
+            f"Under {load}, {cheap.label} is cheapest and answers best ({_figures(cheap, figure)})."
+        )
+    text = f"Under {load}, the cheapest is {cheap.label} ({_figures(cheap, figure)})."
+    times = ""
     if cheap.energy and good.energy and cheap.energy.value > 0:
-        text += f", for {good.energy.value / cheap.energy.value:.2g} times the energy"
-    return text + "."
+        times = f", for {good.energy.value / cheap.energy.value:.2g} times the energy"
+    if cheap in analysis.rivals(scenario, load, "quality"):
+        return (
+            f"{text} Its answers cannot be told apart from the best ones, those of {good.label}"
+            f" ({_figures(good, figure)}){times}."
+        )
+    return f"{text} The best answers come from {good.label} ({_figures(good, figure)}){times}."
 
 
-def _named(analysis: Analysis, cell: Cell) -> str:
+def _figures(cell: Cell, figure: str) -> str:
     p95 = cell.latency.get("p95")
-    figures = [
+    parts = [
         f"{human(cell.energy.value if cell.energy else None, 'J')} per inference",
         f"p95 {human(p95.value if p95 else None, 's')}",
     ]
     if cell.quality:
-        title = analysis.headline(cell.scenario)["title"]
-        figures.append(f"{title} {human(cell.quality.value)}")
-    return f"{cell.label} ({', '.join(figures)})"
+        parts.append(f"{figure} {human(cell.quality.value)}")
+    return ", ".join(parts)
 
 
 def best_rows(analysis: Analysis, scenario: str) -> list[dict[str, Any]]:

@@ -123,7 +123,7 @@ def _axis(analysis: Analysis, cells: Sequence[Cell], scenario: str, goal: Goal) 
         low, high = min(ends) - pad, max(ends) + pad
     if goal == "quality":
         figure = analysis.headline(scenario)
-        title = f"{figure['title']} ({figure['better']} is better)"
+        title = f"{analysis.quality_name(scenario)} ({figure['better']} is better)"
         return _Axis(goal=goal, title=title, factor=1.0, log=False, low=low, high=high)
     factor, unit = prefix_for(values[len(values) // 2], "J" if goal == "energy" else "s")
     name = "Energy per inference" if goal == "energy" else "Latency, 95th percentile"
@@ -233,6 +233,7 @@ def _objective(analysis: Analysis, x: _Axis, y: _Axis) -> list[dict[str, Any]]:
         at = slo["latency_s"] / axis.factor
         if axis.goal != "latency" or not axis.low < at < axis.high:
             continue
+        side = "right" if name == "y" or axis.place(at) > 0.7 else "left"
         shapes.append(
             {
                 "type": "line",
@@ -246,8 +247,8 @@ def _objective(analysis: Analysis, x: _Axis, y: _Axis) -> list[dict[str, Any]]:
                     "text": f"objective {slo['latency_s'] / axis.factor:g}",
                     "textposition": "end",
                     "textangle": 0,
-                    "xanchor": "left" if name == "x" else "right",
-                    "yanchor": "top" if name == "x" else "bottom",
+                    "xanchor": side,
+                    "yanchor": "bottom" if name == "y" and axis.place(at) < 0.9 else "top",
                     "font": {"size": 10},
                 },
             }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,12 @@ def _scenario(analysis: Analysis, name: str) -> dict[str, Any]:
         "answer": answer(analysis, name),
         "best": best_rows(analysis, name),
         "headline": analysis.headline(name),
+        "quality": analysis.quality_name(name),
+        "scale": {
+            "J": _middle([c.energy.value for c in cells if c.energy]),
+            "s": _middle([c.latency["p95"].value for c in cells if c.latency]),
+            "1": None,
+        },
         "figures": [f for f in analysis.dataset.about.figures if f["scenario"] == name],
         "source": next(
             (s for s in analysis.dataset.about.data_sources if s["scenario"] == name), None
@@ -127,6 +134,11 @@ def _scenario(analysis: Analysis, name: str) -> dict[str, Any]:
         "missing": missing,
         "effects": list(_effects(analysis, name)),
     }
+
+
+def _middle(values: list[float]) -> float | None:
+    """Return the median of what there is: its prefix serves for a whole column."""
+    return statistics.median(values) if values else None
 
 
 def _effects(analysis: Analysis, scenario: str) -> Iterator[dict[str, Any]]:
@@ -165,7 +177,7 @@ def _environment(facts: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str
 
 def _flat(facts: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
     for key, value in facts.items():
-        label = f"{above}{key}".replace("_", " ")
+        label = f"{above}{key.removesuffix('_bytes')}".replace("_", " ")
         if isinstance(value, Mapping):
             yield from _flat(value, f"{key}: ")
         else:
@@ -186,24 +198,24 @@ def _environment_text(key: str, value: Any) -> str:
     return str(value)
 
 
-def _span(bounds: tuple[float, float], unit: str, like: float) -> str:
-    return human_interval(*bounds, unit, like)
+def _span(bounds: tuple[float, float], unit: str, like: float, scale: float | None = None) -> str:
+    return human_interval(*bounds, unit, like, scale)
 
 
-def _bracket(interval: Interval | None, unit: str) -> str:
+def _bracket(interval: Interval | None, unit: str, scale: float | None = None) -> str:
     """Return a value with its interval in brackets."""
     if interval is None:
         return "–"
-    bounds = human_interval(interval.low, interval.high, unit, interval.value)
-    return human(interval.value, unit) + (f" ({bounds})" if bounds != "–" else "")
+    bounds = human_interval(interval.low, interval.high, unit, interval.value, scale)
+    return human(interval.value, unit, scale) + (f" ({bounds})" if bounds != "–" else "")
 
 
-def _table_cell(interval: Interval | None, unit: str = "1") -> Markup:
+def _table_cell(interval: Interval | None, unit: str = "1", scale: float | None = None) -> Markup:
     """Return the cell of a table: a value, below it its interval, and the number to sort by."""
     if interval is None:
         return Markup('<td class="number" data-sort="">–</td>')
-    bounds = human_interval(interval.low, interval.high, unit, interval.value)
+    bounds = human_interval(interval.low, interval.high, unit, interval.value, scale)
     below = Markup("<small>{}</small>").format(bounds) if bounds != "–" else ""
     return Markup('<td class="number" data-sort="{!r}">{}{}</td>').format(
-        interval.value, human(interval.value, unit), below
+        interval.value, human(interval.value, unit, scale), below
     )

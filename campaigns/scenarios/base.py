@@ -33,7 +33,7 @@ class Figure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestField:
-    """One column that a scenario adds to the per-request rows (always a float, NaN-free or null)."""
+    """One column that a scenario adds to the per-request rows (a float or null)."""
 
     name: str
     description: str

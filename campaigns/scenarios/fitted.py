@@ -5,7 +5,6 @@ Fitting itself is each scenario's `fit`; nothing here imports a training library
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -27,9 +26,7 @@ def model_file(model: str, precision: str) -> str:
     return f"{model}_{precision}.onnx"
 
 
-def model_path(
-    folder: Path, families: Sequence[ModelFamily], model: str, precision: str
-) -> Path:
+def model_path(folder: Path, families: Sequence[ModelFamily], model: str, precision: str) -> Path:
     """Return the file of one model in one precision.
 
     Raises:
@@ -72,7 +69,7 @@ def fitted_folder(work: Path, scenario: str, sha256: str, fit: Fit) -> Path:
         save_models(fit(), unfinished)
         unfinished.chmod(0o755)
         try:
-            os.replace(unfinished, folder)
+            unfinished.replace(folder)
         except OSError:
             # Another run finished the same fit first; its models are as good.
             if not folder.is_dir():

@@ -6,7 +6,7 @@ rounding depends on how many requests share a model run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -71,6 +71,25 @@ class GraphBuilder:
         kernel = self.constant(np.asarray(weights)[:, :, None])
         return self.op("Conv", tensor, kernel, self.constant(bias), name=name, kernel_shape=[1])
 
+    def network(self, tensor: str, layers: Iterable[tuple[ArrayLike, ArrayLike]]) -> str:
+        """Add hidden layers, named `hidden_...`: dense, then the larger of 0 and the value.
+
+        Args:
+            tensor: The input, shape (N, features, 1).
+            layers: Weights of shape (features, outputs), as scikit-learn has them, and biases.
+        """
+        for index, (weights, bias) in enumerate(layers):
+            dense = self.dense(tensor, np.asarray(weights).T, bias, name=f"hidden_{index}")
+            tensor = self.op("Relu", dense, name=f"hidden_{index}_relu")
+        return tensor
+
+    def mean(self, tensor: str, rows: int) -> str:
+        """Add the mean over axis 1, kept as length 1, of a tensor (N, rows, values).
+
+        A convolution too: `ReduceMean` sums in another order when the batch holds one sample.
+        """
+        return self.dense(tensor, np.full((1, rows), 1 / rows), [0.0])
+
     def reshape(self, tensor: str, *shape: int) -> str:
         """Reshape everything but the batch axis."""
         return self.op("Reshape", tensor, self.constant([0, *shape], "int64"))
@@ -87,7 +106,7 @@ class GraphBuilder:
         """Clip to [-limit, limit]."""
         return self.op("Clip", tensor, self.constant(-limit), self.constant(limit))
 
-    def output(self, tensor: str, name: str, dtype: str, shape: Sequence[int]) -> None:
+    def output(self, tensor: str, name: str, dtype: str, shape: Sequence[int | None]) -> None:
         """Declare a tensor as an output of shape (N, *shape)."""
         self._nodes.append(helper.make_node("Identity", [tensor], [name], name=f"to_{name}"))
         self._outputs.append(helper.make_tensor_value_info(name, _TYPES[dtype], ["N", *shape]))
@@ -129,7 +148,8 @@ def run(
         session.run(names, {key: array[at : at + chunk] for key, array in inputs.items()})
         for at in range(0, count, chunk)
     ]
-    return {name: np.concatenate(column) for name, column in zip(names, zip(*parts), strict=True)}
+    columns = zip(*parts, strict=True)
+    return {name: np.concatenate(column) for name, column in zip(names, columns, strict=True)}
 
 
 def tree_ensemble(
@@ -169,6 +189,8 @@ def tree_ensemble(
         leaves["nodeids"] += places
         leaves["ids"] += [target] * len(places)
         leaves["weights"] += values[places].tolist()
+    attributes: dict[str, Any] = {f"nodes_{key}": column for key, column in nodes.items()}
+    attributes |= {f"target_{key}": column for key, column in leaves.items()}
     return graph.op(
         "TreeEnsembleRegressor",
         features,
@@ -177,8 +199,7 @@ def tree_ensemble(
         base_values=list(base),
         aggregate_function="SUM",
         post_transform="NONE",
-        **{f"nodes_{key}": column for key, column in nodes.items()},
-        **{f"target_{key}": column for key, column in leaves.items()},
+        **attributes,
     )
 
 

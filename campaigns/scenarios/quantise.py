@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,15 +58,22 @@ def _quiet() -> Iterator[None]:
 
 
 def quantise(
-    model: onnx.ModelProto, calibration: Mapping[str, NDArray[Any]], *, keep: Sequence[str] = ()
+    model: onnx.ModelProto, calibration: Mapping[str, NDArray[Any]], layer_prefix: str
 ) -> onnx.ModelProto:
-    """Return the model with convolutions (dense layers are such too) in int8.
+    """Return the model with some layers in int8; everything else stays float.
 
     Args:
         model: The float model.
         calibration: Inputs of training samples, each of shape (samples, ...).
-        keep: Names of nodes that stay float, as the last layer should.
+        layer_prefix: How the names of the layers begin. Scores, averages and the last layer are
+            left out: their rounding would go straight into the answer.
+
+    Raises:
+        ValueError: When no node has such a name.
     """
+    layers = [node.name for node in model.graph.node if node.name.startswith(layer_prefix)]
+    if not layers:
+        raise ValueError(f"no layer's name begins with {layer_prefix!r}")
     with tempfile.TemporaryDirectory() as folder, _quiet():
         # By path: quantize_static changes a model that it is given as an object.
         source, path = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
@@ -77,9 +84,9 @@ def quantise(
             _Windows(calibration),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "Relu"],
+            nodes_to_quantize=layers,
             per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=list(keep),
         )
         return onnx.load(path)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["mae", "mase", "naive", "naive_scale", "rmse", "seasonal_naive", "smape"]
+__all__ = ["drift", "mae", "mase", "naive", "naive_scale", "rmse", "seasonal_naive", "smape"]
 
 Floats = NDArray[np.float64]
 
@@ -113,6 +113,25 @@ def naive(history: ArrayLike, horizons: Sequence[int]) -> Floats:
     return np.repeat(values[:, -1:, :], len(horizons), axis=1)
 
 
+def drift(history: ArrayLike, horizons: Sequence[int], training: ArrayLike) -> Floats:
+    """Return the last value plus the mean change per step of the training part.
+
+    The random walk with drift: what a forecast with a trend has to beat, being one constant.
+
+    Args:
+        history: Shape (windows, rows, channels).
+        horizons: Steps ahead.
+        training: Shape (rows, channels), at least 2 rows.
+
+    Returns:
+        Shape (windows, horizons, channels).
+    """
+    values = np.asarray(training, dtype=np.float64)
+    step = (values[-1] - values[0]) / (len(values) - 1)
+    forecast: Floats = naive(history, horizons) + np.asarray(horizons)[:, None] * step
+    return forecast
+
+
 def seasonal_naive(
     history: ArrayLike, horizons: Sequence[int], season: int, *, keep_level: bool = False
 ) -> Floats:
@@ -136,7 +155,8 @@ def seasonal_naive(
     rows = values.shape[1]
     if rows < season + keep_level or not all(1 <= step <= season for step in horizons):
         raise ValueError(f"{rows} rows do not hold season {season} for horizons {horizons}")
-    last_season = values[:, [rows - 1 + step - season for step in horizons], :]
+    last_season: Floats = values[:, [rows - 1 + step - season for step in horizons], :]
     if not keep_level:
         return last_season
-    return last_season + (values[:, -1:, :] - values[:, rows - 1 - season, None, :])
+    moved: Floats = last_season + values[:, -1:, :] - values[:, rows - 1 - season, None, :]
+    return moved

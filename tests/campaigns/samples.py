@@ -133,6 +133,20 @@ def _interval(stem: str, suffix: str, value: float, ratio: float) -> dict[str, f
     }
 
 
+def _intervals(
+    latency: NDArray[np.float64], energy_j: float, count: int, window_s: float, widths: float
+) -> dict[str, float]:
+    """Return the columns of a trial's row that have an interval."""
+    row: dict[str, float] = {}
+    for name, part in (("p50", 50), ("p90", 90), ("p95", 95), ("p99", 99)):
+        value = float(np.percentile(latency, part))
+        row |= _interval(f"latency_{name}", "_s", value, 0.1)
+    row |= _interval("service_energy", "_j", energy_j, widths)
+    row |= _interval("inference_energy", "_j", energy_j / count, widths)
+    row |= _interval("device_energy", "_j", energy_j + 30.0 * window_s, widths)
+    return row
+
+
 def _cells(seed: int, repeats: int) -> Iterator[tuple[int, tuple[Any, ...], int, float]]:
     """Yield block, model row, batch and rate, each block in its own order."""
     cells = list(product(_MODELS, (1, 8), (120.0, 360.0)))
@@ -140,6 +154,32 @@ def _cells(seed: int, repeats: int) -> Iterator[tuple[int, tuple[Any, ...], int,
         for index in np.random.default_rng((seed, block)).permutation(len(cells)):
             model, batch, rate_hz = cells[index]
             yield block, model, batch, rate_hz
+
+
+def _requests(
+    number: int,
+    sample: NDArray[np.int64],
+    queue: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]],
+    fields: Mapping[str, NDArray[np.float64]],
+) -> pa.Table:
+    """Return the rows of the requests of one trial."""
+    intended, latency, served = queue
+    count = len(intended)
+    columns = [Column(name=name, type=pa.float64(), description=name) for name in fields]
+    return pa.table(
+        {
+            "trial": np.full(count, number),
+            "request": np.arange(count),
+            "sample": sample,
+            "intended_s": intended,
+            "sent_s": intended + 0.0002,
+            "latency_s": latency,
+            "status": ["ok"] * count,
+            "batch_served": served,
+        }
+        | dict(fields),
+        schema=requests_table(columns).arrow_schema(),
+    )
 
 
 def _trial(
@@ -155,18 +195,7 @@ def _trial(
     count = len(intended)
     sample = (np.arange(count, dtype=np.int64) + 997 * block) % _SAMPLES
     fields, figures = _answers(scenario, model, precision, skill, sample)
-    requests = {
-        "trial": np.full(count, number),
-        "request": np.arange(count),
-        "sample": sample,
-        "intended_s": intended,
-        "sent_s": intended + 0.0002,
-        "latency_s": latency,
-        "status": ["ok"] * count,
-        "batch_served": served,
-    } | fields
-    columns = [Column(name=name, type=pa.float64(), description=name) for name in fields]
-    table = pa.table(requests, schema=requests_table(columns).arrow_schema())
+    table = _requests(number, sample, (intended, latency, served), fields)
     busy_s = float((0.0006 / served + service_s * (0.4 / served + 0.6)).sum())
     energy_j = 14.0 * busy_s * rng.lognormal(0.0, 0.04)
     widths = 0.3 if provenance == "estimated" else 0.02
@@ -186,8 +215,6 @@ def _trial(
         "arrival": "poisson",
         "rate_hz": rate_hz,
         "started_at": f"2026-01-01T00:{number // 60:02d}:{number % 60:02d}Z",
-        "startup_s": 0.4,
-        "warmup_s": 0.6,
         "window_s": window_s,
         "requests_sent": count,
         "requests_answered": count,
@@ -208,17 +235,10 @@ def _trial(
         "verdict": "invalid" if lag_s > 0.005 else "valid",
         "reasons": "send_lag (p99 12.2 ms > 5 ms)" if lag_s > 0.005 else None,
     } | figures
-    for name, part in (("p50", 50), ("p90", 90), ("p95", 95), ("p99", 99)):
-        value = float(np.percentile(latency, part))
-        row |= _interval(f"latency_{name}", "_s", value, 0.1)
-    row |= _interval("service_energy", "_j", energy_j, widths)
-    row |= _interval("inference_energy", "_j", energy_j / count, widths)
-    row |= _interval("device_energy", "_j", energy_j + 30.0 * window_s, widths)
-    domain = {"trial": number, "source": "synthetic", "domain": "package-0"}
+    row |= _intervals(latency, energy_j, count, window_s, widths)
     energy = [
-        domain
-        | {"phase": "window", "start_s": 0.5 * k, "end_s": 0.5 * (k + 1), "gap": None}
-        | {"provenance": provenance}
+        {"trial": number, "source": "synthetic", "domain": "package-0", "phase": "window"}
+        | {"start_s": 0.5 * k, "end_s": 0.5 * (k + 1), "provenance": provenance}
         | _interval("energy", "_j", (energy_j + 60.0) / 4, widths)
         for k in range(4)
     ]

@@ -89,10 +89,11 @@ def test_two_runners_cannot_hold_one_campaign(tmp_path: Path) -> None:
         pass
 
 
-def test_a_changed_specification_is_shown_line_by_line() -> None:
-    """Resuming after a change is refused with what changed."""
+def test_a_changed_specification_is_shown_key_by_key() -> None:
+    """Resuming after a change is refused with the place of each change, and both values."""
     check_same({"a": 1}, {"a": 1}, "x.yaml")
     with pytest.raises(SpecError) as caught:
-        check_same({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}, "x.yaml")
-    assert '-  "c": 2' in str(caught.value)
-    assert '+  "c": 3' in str(caught.value)
+        check_same(
+            {"a": 1, "b": [{"c": 2}], "d": [1]}, {"a": 1, "b": [{"c": 3}], "d": [1, 2]}, "x.yaml"
+        )
+    assert "b[0].c: 2 -> 3; d: [1] -> [1, 2]" in str(caught.value)

@@ -59,12 +59,12 @@ def test_each_doubt_has_its_name_and_figures(
 
 
 def test_too_few_requests_for_the_percentile_are_refused() -> None:
-    """Seventy-two answers bound no 95th percentile at 95 % confidence, seventy-three do."""
+    """Fewer answers than bound the 95th percentile at 95 % confidence make no valid trial."""
     few = slice(0, 200, 3)
     (reason,) = _reasons(
         intended_s=GOOD.intended_s[few], latency_s=GOOD.latency_s[few], requests=67
     )
-    assert reason == "too_few_requests (67 answered, 73 needed for the 95th percentile)"
+    assert reason == "too_few_requests (67 answered, 72 needed for the 95th percentile)"
 
 
 def test_a_window_that_slows_down_is_unstable() -> None:
