@@ -182,8 +182,8 @@ def attribute(
     whole_s = max(busy_s, named_s)
     work = {name: spent_s / whole_s if whole_s > 0 else 0.0 for name, spent_s in work_s.items()}
     idle_share = _idle_shares(idle_policy, work, shares or {})
-    # Ticks sample the work: at worst their count is as noisy as a Poisson count.
-    noise = min(1.0, 1.96 * math.sqrt(resolution_s / whole_s)) if whole_s > 0 else 1.0
+    # The node's rest is rounded to a tick at both ends.
+    noise = min(1.0, 2 * resolution_s / whole_s) if whole_s > 0 else 1.0
 
     margin = _Margin(energy, idle_j, power, duration_s)
     kept = max(0.0, 1.0 - math.fsum(idle_share.values()))

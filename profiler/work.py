@@ -5,6 +5,7 @@ Energy is shared by these. They are cumulative and never fall; the meter takes d
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterable
@@ -15,7 +16,14 @@ import psutil
 from ..errors import SourceFailed
 from .host import Host
 
-__all__ = ["CpuTotals", "NodeCpu", "ProcessGroup", "parse_process_cpu_s", "parse_stat"]
+__all__ = [
+    "CpuRest",
+    "CpuTotals",
+    "NodeCpu",
+    "ProcessGroup",
+    "parse_process_cpu_s",
+    "parse_stat",
+]
 
 _TICKS_HZ = os.sysconf("SC_CLK_TCK")
 _CPUCLOCK_SCHED = 2
@@ -23,17 +31,24 @@ _CPUCLOCK_SCHED = 2
 
 @dataclass(frozen=True, slots=True)
 class CpuTotals:
-    """All CPUs together since boot: busy seconds, and how many CPUs there are."""
+    """All CPUs together: busy seconds from some origin, and how many CPUs there are."""
 
     busy_s: float
     cpus: int
 
 
-def parse_stat(text: str, ticks_hz: int = _TICKS_HZ) -> CpuTotals:
+@dataclass(frozen=True, slots=True)
+class CpuRest:
+    """All CPUs together since boot: seconds without work of ours, and how many CPUs there are."""
+
+    rest_s: float
+    cpus: int
+
+
+def parse_stat(text: str, ticks_hz: int = _TICKS_HZ) -> CpuRest:
     """Read `/proc/stat`.
 
-    Busy is user, nice, system, irq and softirq. Guests are part of user; idle, waiting for I/O
-    and time stolen by the hypervisor are not work of this machine.
+    Rest is idle, waiting for I/O, and time stolen by the hypervisor.
 
     Raises:
         SourceFailed: When the text is not what the kernel's proc(5) describes.
@@ -46,7 +61,7 @@ def parse_stat(text: str, ticks_hz: int = _TICKS_HZ) -> CpuTotals:
         elif line.startswith("cpu"):
             cpus += 1
     try:
-        user, nice, system, _idle, _iowait, irq, softirq = (int(field) for field in total[:7])
+        _user, _nice, _system, idle, iowait, _irq, _softirq, *more = (int(f) for f in total[:8])
     except ValueError as error:
         raise SourceFailed(
             "/proc/stat",
@@ -54,7 +69,8 @@ def parse_stat(text: str, ticks_hz: int = _TICKS_HZ) -> CpuTotals:
             found=" ".join(total)[:80] or "nothing",
             expected="seven or more counts of ticks",
         ) from error
-    return CpuTotals(busy_s=(user + nice + system + irq + softirq) / ticks_hz, cpus=max(cpus, 1))
+    # Kernels before 2.6.11 did not count stolen time.
+    return CpuRest(rest_s=(idle + iowait + sum(more)) / ticks_hz, cpus=max(cpus, 1))
 
 
 def parse_process_cpu_s(text: str, ticks_hz: int = _TICKS_HZ) -> float:
@@ -73,7 +89,14 @@ def parse_process_cpu_s(text: str, ticks_hz: int = _TICKS_HZ) -> float:
 
 
 class NodeCpu:
-    """Busy seconds of all CPUs, from `/proc/stat`.
+    """Busy seconds of all CPUs: the time that passed, less the rest that `/proc/stat` counts.
+
+    The kernel's busy columns are samples: work between two timer ticks is missed, or counted for
+    a whole tick. Its idle time is measured, where CPUs stop their tick when idle (`NO_HZ_IDLE`, as
+    distributions have it), and only rounded to a tick.
+
+    Args:
+        host: Where procfs is, and the clock.
 
     Attributes:
         resolution_s: Smallest step of the busy seconds.
@@ -82,11 +105,16 @@ class NodeCpu:
     resolution_s = 1 / _TICKS_HZ
 
     def __init__(self, host: Host | None = None) -> None:
-        self._path = (host or Host()).proc / "stat"
+        host = host or Host()
+        self._path, self._clock = host.proc / "stat", host.clock
+        self._highest_s = -math.inf
 
     def totals(self) -> CpuTotals:
-        """Return busy seconds since boot and the number of CPUs."""
-        return parse_stat(self._path.read_text())
+        """Return busy seconds from some origin, which never fall, and the number of CPUs."""
+        rest = parse_stat(self._path.read_text())
+        # Rounding lets a rest of one tick appear at once: work done is not undone by that.
+        self._highest_s = max(self._highest_s, rest.cpus * self._clock() - rest.rest_s)
+        return CpuTotals(busy_s=self._highest_s, cpus=rest.cpus)
 
 
 class ProcessGroup:

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from joulery.errors import SourceError
-from joulery.profiler.host import Host
 from joulery.profiler.sources import Domain, Reading
-from joulery.profiler.work import NodeCpu
+from joulery.profiler.work import CpuTotals, NodeCpu
 
 __all__ = ["PlayedCpu", "PlayedSource", "Ticker", "write_stat"]
 
@@ -47,21 +46,20 @@ class PlayedSource:
         return tuple(map(Reading, self.domains, row))
 
 
-def write_stat(proc: Path, busy_ticks: int, *, cpus: int = 2) -> None:
-    """Write a `/proc/stat` whose CPUs were busy for so many ticks together."""
-    proc.mkdir(parents=True, exist_ok=True)
+def write_stat(proc: Path, busy_s: float, *, now_s: float, cpus: int = 2) -> None:
+    """Write a `/proc/stat` of 100 ticks a second whose CPUs were busy for so long together."""
     per_cpu = "".join(f"cpu{n} 0 0 0 0 0 0 0 0 0 0\n" for n in range(cpus))
-    (proc / "stat").write_text(f"cpu  {busy_ticks} 0 0 999 5 0 0 77 0 0\n{per_cpu}btime 1\n")
+    rest = round(100 * (cpus * now_s - busy_s))
+    (proc / "stat").write_text(f"cpu  1 2 3 {rest - 7 - 5} 7 0 0 5 0 0\n{per_cpu}btime 1\n")
 
 
 class PlayedCpu(NodeCpu):
-    """A node whose busy ticks a test sets."""
+    """A node of two CPUs whose busy seconds a test sets."""
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(Host(proc=root))
-        self._root = root
-        self.busy(0)
+    def __init__(self) -> None:
+        super().__init__()
+        self.busy_s = 0.0
 
-    def busy(self, ticks: int) -> None:
-        """Set how many ticks (of 10 ms) all CPUs were busy since boot."""
-        write_stat(self._root, ticks)
+    def totals(self) -> CpuTotals:
+        """Return what the test set."""
+        return CpuTotals(busy_s=self.busy_s, cpus=2)

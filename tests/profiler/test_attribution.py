@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -238,9 +237,9 @@ GPU = Domain(
 
 
 @pytest.fixture
-def windows(tmp_path: Path) -> tuple[WindowResult, WindowResult]:
+def windows() -> tuple[WindowResult, WindowResult]:
     """Return an idle window (10 W CPU, 30 W GPU) and a loaded one (50 W, 130 W), 10 s each."""
-    clock, work = Ticker(), PlayedCpu(tmp_path)
+    clock, work = Ticker(), PlayedCpu()
     rows = [(0.0, 0.0), (0.0, 0.0), (100.0, 300.0), (100.0, 300.0), (600.0, 1600.0)]
     meter = EnergyMeter([PlayedSource((CPU, GPU), rows)], clock=clock, interval_s=None, work=work)
     spent = {"service": 0.0}
@@ -250,7 +249,7 @@ def windows(tmp_path: Path) -> tuple[WindowResult, WindowResult]:
         with meter.window("load") as load:
             clock.advance(10.0)
             spent["service"] = 8.0
-            work.busy(1000)
+            work.busy_s = 10.0
     return idle.result, load.result
 
 

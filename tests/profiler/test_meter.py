@@ -7,7 +7,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -45,11 +44,11 @@ GPU = Domain(
 )
 
 
-def test_windows_nest_and_overlap(tmp_path: Path) -> None:
+def test_windows_nest_and_overlap() -> None:
     """Each window holds exactly the energy between its own edges, however they lie."""
     clock = Ticker()
     source = PlayedSource((PACKAGE,), [(float(j),) for j in range(0, 500, 10)])
-    meter = EnergyMeter([source], clock=clock, interval_s=None, work=PlayedCpu(tmp_path))
+    meter = EnergyMeter([source], clock=clock, interval_s=None, work=PlayedCpu())
     with meter:
         outer, inner, later = (meter.window(name) for name in ("outer", "inner", "later"))
         clock.advance(1.0)
@@ -73,14 +72,12 @@ def test_windows_nest_and_overlap(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.floats(0, 400), min_size=1, max_size=30))
-def test_the_intervals_of_a_window_add_up_to_it(
-    tmp_path_factory: pytest.TempPathFactory, powers_w: list[float]
-) -> None:
+def test_the_intervals_of_a_window_add_up_to_it(powers_w: list[float]) -> None:
     """The rows from sample to sample cover the window without overlap and sum to its energy."""
     clock = Ticker()
     counts = [0.0, 0.0, *itertools.accumulate(powers_w)]
     source = PlayedSource((PACKAGE,), [(j % 1000,) for j in (*counts, counts[-1])])
-    work = PlayedCpu(tmp_path_factory.mktemp("proc"))
+    work = PlayedCpu()
     meter = EnergyMeter([source], clock=clock, interval_s=None, work=work)
     with meter, meter.window("w") as window:
         for _ in powers_w:
@@ -96,14 +93,14 @@ def test_the_intervals_of_a_window_add_up_to_it(
     assert total.value_j == pytest.approx(sum(r.energy.value_j for r in rows if r.energy))
 
 
-def test_a_source_that_fails_makes_the_energy_unknown(tmp_path: Path) -> None:
+def test_a_source_that_fails_makes_the_energy_unknown() -> None:
     """One failed reading within a window hides its energy, and the other source's total too."""
     clock = Ticker()
     broken = PlayedSource(
         (PACKAGE,), [(0.0,), (1.0,), SourceFailed("gone"), (9.0,), (10.0,), (11.0,)]
     )
     whole = PlayedSource((GPU,), [(50.0,)] * 6, name="gpus")
-    meter = EnergyMeter([broken, whole], clock=clock, interval_s=None, work=PlayedCpu(tmp_path))
+    meter = EnergyMeter([broken, whole], clock=clock, interval_s=None, work=PlayedCpu())
     with meter:
         with meter.window("hit") as hit:
             clock.advance(1.0)
@@ -124,12 +121,12 @@ def test_a_source_that_fails_makes_the_energy_unknown(tmp_path: Path) -> None:
     assert meter.gaps["played:package-0", GapReason.FAILED] == 1
 
 
-def test_only_the_set_without_overlap_is_summed(tmp_path: Path) -> None:
+def test_only_the_set_without_overlap_is_summed() -> None:
     """Kinds are told apart, parts of a package are reported but not added, power is integrated."""
     clock = Ticker()
     cpu = PlayedSource((PACKAGE, CORE), [(0.0, 0.0), (0.0, 0.0), (100.0, 70.0)])
     gpu = PlayedSource((GPU,), [(50.0,), (50.0,), (150.0,)], name="nvml")
-    meter = EnergyMeter([cpu, gpu], clock=clock, interval_s=None, work=PlayedCpu(tmp_path))
+    meter = EnergyMeter([cpu, gpu], clock=clock, interval_s=None, work=PlayedCpu())
     with meter, meter.window("w") as window:
         clock.advance(1.5)
     result = window.result
@@ -148,11 +145,11 @@ def test_only_the_set_without_overlap_is_summed(tmp_path: Path) -> None:
     assert (power.low_j, power.high_j) == pytest.approx((150 - width_j, 150 + width_j))
 
 
-def test_short_windows_widen_instead_of_pretending(tmp_path: Path) -> None:
+def test_short_windows_widen_instead_of_pretending() -> None:
     """A window of fewer than 20 sensor updates reckons its edges at the highest power."""
     clock = Ticker()
     slow = PlayedSource((PACKAGE,), [(0.0,), (0.0,), (0.5,), (0.5,), (2.5,)])
-    meter = EnergyMeter([slow], clock=clock, interval_s=None, work=PlayedCpu(tmp_path))
+    meter = EnergyMeter([slow], clock=clock, interval_s=None, work=PlayedCpu())
     relative = []
     with meter:
         for updates in (STEADY_UPDATES / 2, STEADY_UPDATES * 2):
@@ -165,9 +162,9 @@ def test_short_windows_widen_instead_of_pretending(tmp_path: Path) -> None:
     assert relative[1] < 0.1
 
 
-def test_work_is_counted_for_those_who_are_known(tmp_path: Path) -> None:
+def test_work_is_counted_for_those_who_are_known() -> None:
     """Consumers may come and go within a window; each has its CPU seconds while it was known."""
-    clock, work = Ticker(), PlayedCpu(tmp_path)
+    clock, work = Ticker(), PlayedCpu()
     spent = {"a": 100.0, "b": 7.0}
     meter = EnergyMeter([], clock=clock, interval_s=None, work=work)
     with meter, meter.window("w") as window:
@@ -180,7 +177,7 @@ def test_work_is_counted_for_those_who_are_known(tmp_path: Path) -> None:
                     meter.consumers({"b": lambda: 0.0}).__enter__()
         spent["a"] += 50.0
         clock.advance(1.0)
-        work.busy(200)
+        work.busy_s = 2.0
     result = window.result
     assert dict(result.work_s) == {"a": 0.75, "b": 0.5}
     assert result.busy_s == 2.0
@@ -188,10 +185,10 @@ def test_work_is_counted_for_those_who_are_known(tmp_path: Path) -> None:
     assert result.energy is None  # nothing was measured: unknown, not zero
 
 
-def test_the_interval_follows_the_fastest_wrap(tmp_path: Path) -> None:
+def test_the_interval_follows_the_fastest_wrap() -> None:
     """However lazily one asks, no counter can wrap twice between two samples."""
     source = PlayedSource((PACKAGE,), [])
-    meter = EnergyMeter([source], clock=Ticker(), interval_s=60, work=PlayedCpu(tmp_path))
+    meter = EnergyMeter([source], clock=Ticker(), interval_s=60, work=PlayedCpu())
     assert meter.interval_s is not None
     assert meter.interval_s < 1000 / 500
     with pytest.raises(ValueError, match="positive"):
@@ -200,14 +197,14 @@ def test_the_interval_follows_the_fastest_wrap(tmp_path: Path) -> None:
         EnergyMeter([source, source], clock=Ticker())
 
 
-def test_an_open_window_has_no_result(tmp_path: Path) -> None:
+def test_an_open_window_has_no_result() -> None:
     """Asking an open window for its result is a programmer's error with the window's name."""
-    meter = EnergyMeter([], clock=Ticker(), interval_s=None, work=PlayedCpu(tmp_path))
+    meter = EnergyMeter([], clock=Ticker(), interval_s=None, work=PlayedCpu())
     with meter, meter.window("early") as window, pytest.raises(RuntimeError, match="early"):
         _ = window.result
 
 
-def test_a_consumer_that_breaks_is_heard(tmp_path: Path) -> None:
+def test_a_consumer_that_breaks_is_heard() -> None:
     """What a consumer raises on the meter's thread is raised where the window is used."""
     broken = threading.Event()
 
@@ -216,7 +213,7 @@ def test_a_consumer_that_breaks_is_heard(tmp_path: Path) -> None:
             raise LookupError("no such pod")
         return 0.0
 
-    meter = EnergyMeter([], clock=time.monotonic, interval_s=0.001, work=PlayedCpu(tmp_path))
+    meter = EnergyMeter([], clock=time.monotonic, interval_s=0.001, work=PlayedCpu())
     with pytest.raises(LookupError, match="no such pod"):
         use_while_it_breaks(meter, read, broken)
 

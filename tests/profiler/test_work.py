@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from joulery.errors import SourceFailed
 from joulery.profiler.host import Host
-from joulery.profiler.work import CpuTotals, NodeCpu, ProcessGroup, parse_process_cpu_s, parse_stat
+from joulery.profiler.work import CpuRest, NodeCpu, ProcessGroup, parse_process_cpu_s, parse_stat
 
 BURN = "import time\nt=time.process_time()\nwhile time.process_time()-t<{s}: pass\n"
 PARENT = f"""
@@ -63,12 +63,11 @@ def test_a_process_that_never_was() -> None:
 
 
 @given(st.lists(st.integers(0, 10**12), min_size=7, max_size=10), st.integers(1, 512))
-def test_busy_is_neither_idle_nor_stolen(fields: list[int], cpus: int) -> None:
-    """User, nice, system, irq and softirq are busy; idle, iowait, steal and guest are not."""
+def test_rest_is_idle_waiting_or_stolen(fields: list[int], cpus: int) -> None:
+    """Idle, iowait and steal are rest; user, nice, system, irq, softirq and guest are not."""
     text = f"cpu  {' '.join(map(str, fields))}\n" + "".join(f"cpu{n} 0 0\n" for n in range(cpus))
-    user, nice, system, _, _, irq, softirq = fields[:7]
-    busy_s = (user + nice + system + irq + softirq) / 100
-    assert parse_stat(text, ticks_hz=100) == CpuTotals(busy_s=busy_s, cpus=cpus)
+    rest_s = (fields[3] + fields[4] + sum(fields[7:8])) / 100
+    assert parse_stat(text, ticks_hz=100) == CpuRest(rest_s=rest_s, cpus=cpus)
 
 
 @pytest.mark.parametrize("text", ["", "cpu  1 2 3\n", "cpu  a b c d e f g\n", "intr 5\n"])
@@ -101,6 +100,18 @@ def test_this_node_gets_busier() -> None:
     assert seen == sorted(seen)
     assert seen[-1] > seen[0]
     assert node.totals().cpus == os.cpu_count()
+
+
+def test_short_bursts_of_work_are_counted() -> None:
+    """Work in bursts far shorter than a tick is in the node's busy seconds, within a few ticks."""
+    node, group = NodeCpu(), ProcessGroup(os.getpid())
+    busy_s, own_s, began_s = node.totals().busy_s, group.cpu_s(), time.monotonic()
+    while time.monotonic() - began_s < 1.0:
+        burst_s = time.monotonic()
+        while time.monotonic() - burst_s < 0.0004:
+            pass
+        time.sleep(0.002)
+    assert node.totals().busy_s - busy_s >= group.cpu_s() - own_s - 3 * node.resolution_s
 
 
 def test_without_process_clocks_ticks_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from ..fakes import PlayedSource, write_stat
 @pytest.fixture
 def bare(tmp_path: Path) -> Host:
     """Return a machine without any sensor."""
-    write_stat(tmp_path, 0)
+    write_stat(tmp_path, 0.0, now_s=100.0)
     (tmp_path / "cpuinfo").write_text("processor : 0\nflags : hypervisor\n")
     (tmp_path / "meminfo").write_text("MemTotal: 1000000 kB\n")
     return Host(sys=tmp_path, proc=tmp_path)

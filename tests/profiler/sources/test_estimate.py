@@ -126,7 +126,7 @@ def test_models_are_found_however_they_are_written() -> None:
 @pytest.fixture
 def machine(tmp_path: Path) -> tuple[Host, Ticker]:
     """Return a virtual machine of 2 CPUs and 8 GB whose load and clock a test sets."""
-    write_stat(tmp_path, 0)
+    write_stat(tmp_path, 0.0, now_s=100.0)
     (tmp_path / "cpuinfo").write_text(
         "processor\t: 0\nmodel name\t: AMD EPYC\nflags\t\t: fpu hypervisor\n\nprocessor\t: 1\n"
     )
@@ -141,7 +141,7 @@ def test_power_follows_the_load(machine: tuple[Host, Ticker]) -> None:
     meter = EnergyMeter([Estimate(host)], clock=clock, interval_s=None, work=NodeCpu(host))
     with meter, meter.window("half") as window:
         clock.advance(10.0)
-        write_stat(host.proc, 1000)
+        write_stat(host.proc, 10.0, now_s=clock())
     result = window.result
     cpu, memory = result.kinds[Kind.CPU], result.kinds[Kind.DRAM]
     assert cpu is not None
@@ -160,7 +160,7 @@ def test_late_ticks_are_no_gap(machine: tuple[Host, Ticker]) -> None:
     meter = EnergyMeter([Estimate(host)], clock=clock, interval_s=None, work=NodeCpu(host))
     with meter, meter.window("burst") as window:
         clock.advance(0.001)
-        write_stat(host.proc, 2)
+        write_stat(host.proc, 0.02, now_s=clock())
         meter.sample()
         clock.advance(1.0)
     assert window.result.energy is not None

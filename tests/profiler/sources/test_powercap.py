@@ -83,12 +83,10 @@ def test_units_and_wraps_come_from_the_zone(trees: Path) -> None:
     assert {d.name: d.kind for d in source.domains}["package-1/dram"] is Kind.DRAM
 
 
-def test_wraps_of_a_recorded_machine_are_energy(two_sockets: Path, tmp_path: Path) -> None:
+def test_wraps_of_a_recorded_machine_are_energy(two_sockets: Path) -> None:
     """Package and memory that pass their wraps within a window show what they drew, no more."""
     clock = Ticker()
-    meter = EnergyMeter(
-        [Powercap(two_sockets)], clock=clock, interval_s=None, work=PlayedCpu(tmp_path / "proc")
-    )
+    meter = EnergyMeter([Powercap(two_sockets)], clock=clock, interval_s=None, work=PlayedCpu())
     drawn_uj = {"0": 4_000_000_000, "0:0": 100_000_000, "1": 50_000_000, "1:0": 800_000_000}
     before = {zone.zone: zone for zone in find_zones(two_sockets)}
     with meter, meter.window("wrap") as window:
