@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ..datasets.store import Dataset
@@ -220,16 +221,19 @@ def summary_table(dataset: Dataset) -> Table:
     table = Table(
         title="Best configurations" if not analysis.partial else f"PARTIAL: {analysis.partial}",
         title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
     )
-    for column in ("scenario", "load", "goal", "configuration"):
-        table.add_column(column)
-    for column in ("energy per inference", "latency p95", "quality"):
-        table.add_column(column, justify="right")
+    for column in ("", "configuration"):
+        table.add_column(column, no_wrap=True)
+    for column in ("energy", "p95", "quality"):
+        table.add_column(column, justify="right", no_wrap=True)
     for scenario in analysis.scenarios:
         for load in analysis.loads(scenario):
+            figure = analysis.headline(scenario)["name"]
+            table.add_row(load, f"[bold]{scenario}[/bold]", "", "", figure, style="cyan")
             for goal, title in GOALS.items():
-                summary = _summary(analysis, scenario, load, goal)
-                table.add_row(scenario, load, title.lower(), *summary)
+                table.add_row(title.lower(), *_summary(analysis, scenario, load, goal))
             table.add_section()
     return table
 
@@ -239,10 +243,9 @@ def _summary(analysis: Analysis, scenario: str, load: str, goal: Goal) -> tuple[
     if cell is None:
         return ("not yet known" if analysis.partial else "no valid trial", "–", "–", "–")
     p95 = cell.latency.get("p95")
-    name = analysis.headline(scenario)["name"]
     return (
         cell.label,
         human(cell.energy.value if cell.energy else None, "J"),
         human(p95.value if p95 else None, "s"),
-        f"{name} {human(cell.quality.value)}" if cell.quality else "–",
+        human(cell.quality.value) if cell.quality else "–",
     )
