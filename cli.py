@@ -168,11 +168,13 @@ def scenarios() -> None:
 
     for scenario in known():
         _out.print(f"[bold]{scenario.name}[/bold]  {escape(scenario.summary)}")
-        table = Table(box=None, padding=(0, 2), show_header=False)
+        table = Table(box=None, padding=(0, 1), show_header=False)
+        for _ in range(3):
+            table.add_column(no_wrap=True)
         for family in scenario.models:
-            table.add_row("model", family.name, ", ".join(family.precisions), family.title)
+            table.add_row(" model", family.name, ", ".join(family.precisions), family.title)
         for figure in scenario.figures:
-            table.add_row("quality", figure.name, f"{figure.better} is better", figure.title)
+            table.add_row(" quality", figure.name, f"{figure.better} is better", figure.title)
         _out.print(table)
 
 

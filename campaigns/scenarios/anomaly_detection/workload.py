@@ -230,7 +230,7 @@ def prepare_workload(
             families,
             source="Alibaba cluster trace 2018, machine usage, mean of all machines per 300 s, "
             f"with injected faults (seed {INJECTION_SEED})",
-            licence="see campaigns/scenarios/data/README.md",
+            licence="MIT text as packaged, see campaigns/scenarios/data/README.md",
             sha256=table.sha256,
         )
     licence = "unknown"

@@ -174,7 +174,7 @@ class TrafficPrediction(Scenario):
                 shipped_table(CHANNELS),
                 SHIPPED_MODELS,
                 source="Alibaba cluster trace 2018, machine usage, mean of all machines per 300 s",
-                licence="see campaigns/scenarios/data/README.md",
+                licence="MIT text as packaged, see campaigns/scenarios/data/README.md",
             )
         table = read_table(data, CHANNELS, minimum_rows=MINIMUM_ROWS)
         training_scale(table)
