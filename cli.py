@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -87,8 +88,9 @@ def run(
     A campaign that is interrupted keeps its finished trials; [b]--resume[/b] goes on.
     """
     from .campaigns.analysis import summary_table
+    from .campaigns.campaign import Campaign
     from .campaigns.live import LiveScreen, PlainLog
-    from .campaigns.runner import Campaign
+    from .campaigns.runner import run_campaign
     from .datasets.store import load
 
     if resume and force:
@@ -99,15 +101,16 @@ def run(
     screen = PlainLog(_out) if plain or not _out.is_terminal else LiveScreen(_out)
     try:
         with screen:
-            folder = campaign.run(screen, resume=resume, force=force)
+            folder = run_campaign(campaign, screen, resume=resume, force=force)
     except KeyboardInterrupt:
-        _errors.print(
-            f"\nInterrupted; the finished trials are kept. Go on with:\n"
-            f"  joulery run {spec} --out {campaign.out} --resume",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
+        again = ["joulery", "run", str(spec), "--out", str(campaign.out)]
+        again += [word for pair in data or [] for word in ("--data", pair)]
+        hint = (
+            f"the finished trials are kept. Go on with:\n  {shlex.join(again)} --resume"
+            if campaign.work.exists()
+            else "nothing was measured yet."
         )
+        _errors.print(f"\nInterrupted; {hint}", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
     dataset = load(folder)
     _out.print(summary_table(dataset))

@@ -18,6 +18,9 @@ from .spec import CampaignSpec, Load, ScenarioSpec
 
 __all__ = ["Configuration", "Excluded", "Plan", "PlannedTrial", "plan_trials"]
 
+_MOST_REQUESTS = 5_000_000
+"""The generator holds every request of a stretch in memory."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
@@ -67,22 +70,27 @@ class Plan:
     excluded: tuple[Excluded, ...]
 
 
-def plan_trials(spec: CampaignSpec, scenarios: Mapping[str, Scenario], subject: str) -> Plan:
+def plan_trials(
+    spec: CampaignSpec, scenarios: Mapping[str, Scenario], subject: str, *, cpus: int
+) -> Plan:
     """Cross the factors, leave out what cannot exist, and randomise each block.
 
     Args:
         spec: The campaign.
         scenarios: Each scenario the specification names.
         subject: The specification's file, for messages.
+        cpus: CPUs of the machine that services and load generator share.
 
     Raises:
-        SpecError: When a model or a precision is not known to its scenario.
+        SpecError: When a level is not known to its scenario, stands twice, or asks for more
+            requests than a trial can hold.
     """
+    _check_loads(spec, subject)
     cells: list[tuple[Configuration, int]] = []
     excluded: list[Excluded] = []
     for index, part in enumerate(spec.scenarios):
         found, missing = _configurations(
-            part, scenarios[part.scenario], subject, f"scenarios[{index}].factors"
+            part, scenarios[part.scenario], subject, f"scenarios[{index}].factors", cpus
         )
         excluded += missing
         cells += itertools.product(found, range(len(spec.loads)))
@@ -105,14 +113,26 @@ def plan_trials(spec: CampaignSpec, scenarios: Mapping[str, Scenario], subject: 
 
 
 def _configurations(
-    part: ScenarioSpec, scenario: Scenario, subject: str, place: str
+    part: ScenarioSpec, scenario: Scenario, subject: str, place: str, cpus: int
 ) -> tuple[list[Configuration], list[Excluded]]:
     precisions = {family.name: family.precisions for family in scenario.models}
     _known(part.factors.model, list(precisions), subject, f"{place}.model")
     offered = sorted(set(itertools.chain.from_iterable(precisions.values())))
     _known(part.factors.precision, offered, subject, f"{place}.precision")
+    for name in ("model", "precision", "batch", "threads"):
+        _once(getattr(part.factors, name), subject, f"{place}.{name}")
     found: list[Configuration] = []
-    excluded: list[Excluded] = []
+    # The load generator keeps a CPU of its own, unless there is only one.
+    most = max(1, cpus - 1)
+    excluded = [
+        Excluded(
+            scenario=scenario.name,
+            levels=f"threads={threads}",
+            reason=f"{threads} threads and the load generator need {threads + 1} CPUs of {cpus}",
+        )
+        for threads in part.factors.threads
+        if threads > most
+    ]
     for model, precision in itertools.product(part.factors.model, part.factors.precision):
         if precision not in precisions[model]:
             excluded.append(
@@ -132,12 +152,13 @@ def _configurations(
                 threads=threads,
             )
             for batch, threads in itertools.product(part.factors.batch, part.factors.threads)
+            if threads <= most
         ]
     if not found:
         raise SpecError(
             subject,
             place=place,
-            found="no model that exists in one of the precisions",
+            found="no combination that can exist",
             expected="at least one",
             remedy="; ".join(entry.reason for entry in excluded),
         )
@@ -155,7 +176,29 @@ def _known(levels: Sequence[str], known: Sequence[str], subject: str, place: str
                 expected=f"one of {', '.join(known)}",
                 remedy=f"did you mean '{near[0]}'?" if near else None,
             )
-    if len(set(levels)) < len(levels):
-        raise SpecError(
-            subject, place=place, found="a level that stands twice", expected="each level once"
-        )
+
+
+def _once(levels: Sequence[object], subject: str, place: str) -> None:
+    for level in levels:
+        if levels.count(level) > 1:
+            raise SpecError(
+                subject,
+                place=place,
+                found=f"{level} twice",
+                expected="each level once",
+                remedy="`repeats` measures a level more often",
+            )
+
+
+def _check_loads(spec: CampaignSpec, subject: str) -> None:
+    _once([str(load) for load in spec.loads], subject, "loads")
+    longest_s = max(spec.trial.window_s, spec.trial.warmup_max_s)
+    for index, load in enumerate(spec.loads):
+        if load.rate_hz * longest_s > _MOST_REQUESTS:
+            raise SpecError(
+                subject,
+                place=f"loads[{index}].rate_hz",
+                found=f"{load.rate_hz * longest_s:g} requests in {longest_s:g} s",
+                expected=f"at most {_MOST_REQUESTS:,} in a window or warm-up",
+                remedy="lower the rate, trial.window_s or trial.warmup_max_s",
+            )

@@ -38,8 +38,8 @@ __all__ = ["Answers", "LoadGenerator", "LoadPlan", "Warmup"]
 
 _LEAD_S = 0.03
 """Between announcing a start and the start: time for the meter to open its window."""
-_CONNECTIONS = 900
-"""`select` takes at most 1,024 descriptors; past this, requests queue and their lag shows it."""
+_IN_FLIGHT = 900
+"""`select` takes 1,024 descriptors; past this, requests wait, and their send lag shows it."""
 _PATIENCE_S = 60.0
 _STEADY_FLOOR_S = 0.0003
 """Medians closer than this agree: it is what a scheduler's tick does to a short answer."""
@@ -53,6 +53,7 @@ class LoadPlan:
         url: Where to send inference requests.
         workload: Name of the workload whose samples are asked.
         warmup: Rounds of load until two in a row agree.
+        warmup_max_s: After this no further round begins.
         window: The measured requests.
         steady_ratio: Two rounds agree when their median latencies differ by less, relative.
         timeout_s: An answer later than this after its intended time failed.
@@ -61,6 +62,7 @@ class LoadPlan:
     url: str
     workload: str
     warmup: tuple[Schedule, ...]
+    warmup_max_s: float
     window: Schedule
     steady_ratio: float
     timeout_s: float
@@ -113,7 +115,12 @@ class LoadGenerator:
 
     def __enter__(self) -> Self:
         """Start the process and wait until it listens."""
-        self._process.start()
+        # Ctrl-C is the campaign's to handle; the process inherits the mask from its first moment.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._receive()
         return self
 
@@ -165,23 +172,39 @@ class LoadGenerator:
         answer: Answers = self._ask("collect", None)
         return answer
 
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.is_alive()
+
     def _ask(self, verb: str, argument: object) -> Any:
-        self._pipe.send((verb, argument))
+        try:
+            self._pipe.send((verb, argument))
+        except OSError:
+            raise _ended() from None
         return self._receive()
 
     def _receive(self) -> Any:
         try:
             kind, value = self._pipe.recv()
-        except EOFError:
-            raise TrialError("load generator", found="its process ended") from None
+        except (EOFError, OSError):
+            raise _ended() from None
         if kind == "error":
             raise TrialError("load generator", found=value)
         return value
 
 
+def _ended() -> TrialError:
+    return TrialError(
+        "load generator",
+        found="its process ended",
+        expected="a process that runs as long as the campaign",
+        remedy="see whether memory ran out; --resume goes on with the campaign",
+    )
+
+
 def _serve(pipe: Connection) -> None:
     """The process: take verbs from the pipe until it closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # epoll rounds a timeout up to a millisecond; select does not, and a send should not be late.
     loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
     worker = _Worker(pipe)
@@ -220,16 +243,20 @@ class _Worker:
     def __init__(self, pipe: Connection) -> None:
         self.bodies: dict[str, dict[int, Message]] = {}
         self._pipe = pipe
+        self._slots = asyncio.Semaphore(_IN_FLIGHT)
         self._start_s = 0.0
         self._exchanges: list[_Exchange] = []
 
     async def run(self, plan: LoadPlan) -> None:
         """Warm up, announce the window, send it, and say when the last answer came."""
-        connector = aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_PATIENCE_S)
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_PATIENCE_S)
         async with aiohttp.ClientSession(connector=connector) as session:
             medians_s: list[float] = []
             steady = False
+            latest_s = time.monotonic() + plan.warmup_max_s
             for schedule in plan.warmup:
+                if time.monotonic() >= latest_s:
+                    break
                 done = await self._send(session, plan, schedule, time.monotonic() + 0.001)
                 medians_s.append(_median_latency_s(done))
                 steady = _agree(medians_s, plan.steady_ratio)
@@ -297,7 +324,7 @@ class _Worker:
         loop = asyncio.get_running_loop()
         late_s = time.monotonic() - exchange.intended_s
         try:
-            async with asyncio.timeout_at(loop.time() + plan.timeout_s - late_s):
+            async with asyncio.timeout_at(loop.time() + plan.timeout_s - late_s), self._slots:
                 exchange.sent_s = time.monotonic()
                 async with session.post(
                     plan.url, data=message.body, headers=message.headers

@@ -54,23 +54,19 @@ class Journal:
 
     Args:
         folder: The campaign's working folder; made when it is not there.
+
+    Raises:
+        TrialError: When the journal cannot be read or written, here and in every method.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        try:
+        with self._guarded():
             self._db = sqlite3.connect(folder / "journal.sqlite", isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_SCHEMA)
-        except sqlite3.DatabaseError as error:
-            raise TrialError(
-                str(folder / "journal.sqlite"),
-                found=str(error),
-                expected="a campaign's journal",
-                remedy="start anew with --force",
-            ) from None
 
     def close(self) -> None:
         """Close the journal."""
@@ -78,7 +74,8 @@ class Journal:
 
     def facts(self) -> dict[str, Any]:
         """Return what is known about the campaign; empty for a new one."""
-        rows = self._db.execute("SELECT name, value FROM fact ORDER BY name")
+        with self._guarded():
+            rows = self._db.execute("SELECT name, value FROM fact ORDER BY name").fetchall()
         return {name: json.loads(value) for name, value in rows}
 
     def remember(self, **facts: object) -> None:
@@ -91,7 +88,8 @@ class Journal:
 
     def trials(self) -> dict[int, dict[str, Any]]:
         """Return the row of each finished trial by number."""
-        rows = self._db.execute("SELECT number, row FROM trial ORDER BY number")
+        with self._guarded():
+            rows = self._db.execute("SELECT number, row FROM trial ORDER BY number").fetchall()
         return {number: json.loads(row) for number, row in rows}
 
     def finish(
@@ -114,14 +112,26 @@ class Journal:
         return self.folder / name / f"trial-{number:04d}.parquet"
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._db.execute("BEGIN IMMEDIATE")
+    def _guarded(self) -> Iterator[None]:
         try:
             yield
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise TrialError(
+                str(self.folder / "journal.sqlite"),
+                found=str(error),
+                expected="a campaign's journal on a disk with room",
+            ) from None
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._guarded():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.rollback()
+                raise
+            self._db.execute("COMMIT")
 
 
 def check_same(before: Mapping[str, Any], now: Mapping[str, Any], subject: str) -> None:

@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1)]
 _Ratio = Annotated[float, Field(gt=0, lt=1)]
 
@@ -43,7 +44,9 @@ class Load(_Strict):
     arrival: Literal["poisson", "constant"] = Field(
         default="poisson", description="Arrival process: independent users, or a fixed beat."
     )
-    rate_hz: _Positive = Field(description="Requests per second that are offered, on average.")
+    rate_hz: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = Field(
+        description="Requests per second that are offered, on average."
+    )
 
     def __str__(self) -> str:
         """Return the load for people, for instance `poisson 120 Hz`."""
@@ -75,7 +78,7 @@ class ScenarioSpec(_Strict):
         default=None,
         description="Your own data, relative to this file; without it, the data that ships.",
     )
-    batch_wait_s: _Positive = Field(
+    batch_wait_s: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = Field(
         default=0.005, description="Longest time a request waits for others of its batch."
     )
     factors: Factors = Field(description="The levels to try.")
@@ -84,20 +87,20 @@ class ScenarioSpec(_Strict):
 class TrialTimes(_Strict):
     """How long the parts of a trial take."""
 
-    idle_s: _Positive = Field(
+    idle_s: _Seconds = Field(
         default=1.0, description="Idle baseline before and after the load, each."
     )
-    warmup_round_s: _Positive = Field(
+    warmup_round_s: _Seconds = Field(
         default=0.5, description="Load is applied in rounds until two in a row agree."
     )
-    warmup_max_s: _Positive = Field(
+    warmup_max_s: _Seconds = Field(
         default=10.0, description="Rounds that do not agree by then: the trial is invalid."
     )
-    window_s: _Positive = Field(default=10.0, description="The measured window.")
-    timeout_s: _Positive = Field(
+    window_s: _Seconds = Field(default=10.0, description="The measured window.")
+    timeout_s: _Seconds = Field(
         default=5.0, description="An answer later than this after its intended send time failed."
     )
-    startup_max_s: _Positive = Field(default=60.0, description="Longest start of a service.")
+    startup_max_s: _Seconds = Field(default=60.0, description="Longest start of a service.")
 
 
 class Slo(_Strict):
@@ -173,7 +176,12 @@ def load_spec(path: Path) -> CampaignSpec:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(subject, found=str(error), expected="a readable text file") from None
-    node = _compose(text, subject)
+    try:
+        node = _compose(text, subject)
+        lines = {} if node is None else dict(_lines(node, (), subject))
+        document = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise SpecError(subject, found=str(error).splitlines()[0], expected="plain YAML") from None
     if node is None:
         raise SpecError(
             subject,
@@ -181,9 +189,8 @@ def load_spec(path: Path) -> CampaignSpec:
             expected="a campaign specification",
             remedy="`joulery spec schema` lists every key",
         )
-    lines = dict(_lines(node, (), subject))
     try:
-        return parse_spec(yaml.safe_load(text))
+        return parse_spec(document)
     except ValidationError as error:
         raise _explain(error, subject, lines) from None
 
@@ -208,8 +215,6 @@ def _compose(text: str, subject: str) -> yaml.Node | None:
             found=str(error.problem or error.context),
             expected="YAML",
         ) from None
-    except yaml.YAMLError as error:
-        raise SpecError(subject, found=str(error).splitlines()[0], expected="YAML") from None
     return node
 
 
@@ -277,7 +282,12 @@ def _explain(
     )
 
 
-_BOUNDS = {"greater_than": "> {gt}", "greater_than_equal": ">= {ge}", "less_than": "< {lt}"}
+_BOUNDS = {
+    "greater_than": "> {gt}",
+    "greater_than_equal": ">= {ge}",
+    "less_than": "< {lt}",
+    "less_than_equal": "<= {le}",
+}
 
 
 def _facts(entry: Any, path: tuple[str | int, ...]) -> tuple[str, str, str]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..datasets.schema import ENERGY
+from ..datasets.schema import ENERGY, trials_table
 from ..errors import TrialError
 from ..profiler.attribution import IdleModel, observe_window
 from ..profiler.meter import EnergyMeter, WindowResult
@@ -154,9 +154,10 @@ def run_trial(
 
 def failed_trial(planned: PlannedTrial, scenario: Scenario, error: TrialError) -> TrialResult:
     """Return the record of a trial that could not be carried out."""
-    row = identity(planned) | {"verdict": "invalid", "reasons": f"failed ({error})"}
+    known: dict[str, Any] = dict.fromkeys(column.name for column in trials_table(()).columns)
+    own = identity(planned) | {"verdict": "invalid", "reasons": f"failed ({error})"}
     return TrialResult(
-        row=row,
+        row=known | quality_facts(scenario, None) | own,
         requests=scenario_requests_table(scenario).arrow_schema().empty_table(),
         energy=ENERGY.arrow_schema().empty_table(),
     )
@@ -191,6 +192,7 @@ def _observe(
                 workload=configuration.scenario,
                 warmup=warmup,
                 window=schedule,
+                warmup_max_s=times.warmup_max_s,
                 steady_ratio=spec.limits.steady_ratio,
                 timeout_s=times.timeout_s,
             )

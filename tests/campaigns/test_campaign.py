@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 
 from joulery.datasets.store import load
@@ -127,13 +129,9 @@ def test_a_killed_campaign_resumes_without_repeating(spec: Path, tmp_path: Path)
     """After SIGKILL the finished trials stay as they were, and the rest is measured once."""
     out = tmp_path / "small"
     journal = tmp_path / "small.campaign" / "journal.sqlite"
-    with subprocess.Popen(
-        _command("run", spec, "--out", out, "--plain"), stdout=subprocess.DEVNULL
-    ) as runner:
-        while _recorded(journal) < 2:
-            assert runner.poll() is None, "it ended before it could be killed"
-            time.sleep(0.05)
-        os.kill(runner.pid, signal.SIGKILL)
+    with _running("run", spec, "--out", out, "--plain") as runner:
+        _wait_for_trials(journal, 2, runner)
+        runner.kill()
     before = _rows(journal)
     assert not out.exists()
     refused = _joulery("run", spec, "--out", out, "--plain", code=2)
@@ -147,6 +145,18 @@ def test_a_killed_campaign_resumes_without_repeating(spec: Path, tmp_path: Path)
         assert trials.loc[number, "started_at"] == started_at
     assert (trials["attempt"] == 1).sum() == TRIALS
     assert trials.index.is_unique
+
+
+def _running(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        _command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+
+
+def _wait_for_trials(journal: Path, count: int, runner: subprocess.Popen[str]) -> None:
+    while _recorded(journal) < count:
+        assert runner.poll() is None, "it ended before its trials were seen"
+        time.sleep(0.05)
 
 
 def _recorded(journal: Path) -> int:
@@ -174,6 +184,87 @@ def test_resuming_with_a_changed_specification_is_refused(
     changed.write_text(SPEC.replace("rate_hz: 150", "rate_hz: 151"))
     refused = _joulery("run", changed, "--out", finished, "--plain", "--resume", code=2)
     assert "loads[0].rate_hz: 150.0 -> 151.0" in refused.stderr
+
+
+def test_a_replacement_that_is_killed_resumes_and_replaces(
+    spec: Path, finished: Path, tmp_path: Path
+) -> None:
+    """A killed --force run leaves the old dataset in place until --resume has the new one whole."""
+    out = tmp_path / "small"
+    shutil.copytree(finished, out)
+    old = load(out).about.created
+    journal = tmp_path / "small.campaign" / "journal.sqlite"
+    with _running("run", spec, "--out", out, "--plain", "--force") as runner:
+        _wait_for_trials(journal, 1, runner)
+        runner.kill()
+    assert load(out).about.created == old
+    wrong = tmp_path / "missing.csv"
+    arguments = ("run", spec, "--out", out, "--plain")
+    _joulery(*arguments, "--force", "--data", f"traffic_prediction={wrong}", code=2)
+    assert _recorded(journal) >= 1, "a refused start dropped finished trials"
+    _joulery(*arguments, "--resume")
+    assert load(out).about.created != old
+    assert verify(out) == []
+
+
+def test_an_interrupt_ends_with_a_hint_and_leaves_no_process(spec: Path, tmp_path: Path) -> None:
+    """Ctrl-C ends with 130, says how to go on, and stops service and generator."""
+    out = tmp_path / "small"
+    with _running("run", spec, "--out", out, "--plain") as runner:
+        _wait_for_trials(tmp_path / "small.campaign" / "journal.sqlite", 1, runner)
+        children = psutil.Process(runner.pid).children(recursive=True)
+        runner.send_signal(signal.SIGINT)
+        _, errors = runner.communicate(timeout=30)
+    assert runner.returncode == 130
+    assert f"joulery run {spec} --out {out} --resume" in errors
+    assert "Traceback" not in errors
+    assert children
+    assert psutil.wait_procs(children, timeout=10)[1] == []
+
+
+def test_the_death_of_the_generator_is_told(spec: Path, tmp_path: Path) -> None:
+    """Without its generator a campaign stops with a message; what is finished stays finished."""
+    journal = tmp_path / "small.campaign" / "journal.sqlite"
+    with _running("run", spec, "--out", tmp_path / "small", "--plain") as runner:
+        _wait_for_trials(journal, 1, runner)
+        generator = next(
+            child
+            for child in psutil.Process(runner.pid).children()
+            if "spawn_main" in " ".join(child.cmdline())
+        )
+        generator.kill()
+        _, errors = runner.communicate(timeout=30)
+    assert runner.returncode == 1
+    assert "load generator: found its process ended" in errors
+    assert "Traceback" not in errors
+    assert _recorded(journal) >= 1
+
+
+def test_services_that_do_not_start_are_recorded_and_told(tmp_path: Path) -> None:
+    """A trial that fails is kept as invalid; three in a row end the campaign with a message."""
+    path = tmp_path / "small.yaml"
+    path.write_text(SPEC.replace("trial: {", "trial: {startup_max_s: 0.001, "))
+    done = _joulery("run", path, "--out", tmp_path / "small", "--plain", code=1)
+    assert "3 failures in a row" in done.stderr
+    assert "startup_max_s allows it more time" in done.stderr
+    assert done.stdout.count("invalid: failed") == 3
+
+
+@pytest.mark.parametrize("out", [".", "/", ".."])
+def test_a_folder_that_cannot_be_a_dataset_is_refused(spec: Path, tmp_path: Path, out: str) -> None:
+    """The working directory, its parent and the root are nobody's dataset."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "mine.txt").write_text("keep")
+    done = subprocess.run(
+        _command("run", spec, "--out", out, "--force"),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path / "a",
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert {path.name for path in tmp_path.rglob("*")} == {"a", "mine.txt"}
 
 
 def test_a_finished_dataset_is_not_overwritten_unasked(spec: Path, finished: Path) -> None:

@@ -33,7 +33,9 @@ def _spec(**changes: object) -> CampaignSpec:
 
 
 def _plan(spec: CampaignSpec) -> Plan:
-    return plan_trials(spec, {"traffic_prediction": scenario("traffic_prediction")}, "x.yaml")
+    return plan_trials(
+        spec, {"traffic_prediction": scenario("traffic_prediction")}, "x.yaml", cpus=2
+    )
 
 
 def test_each_block_holds_every_cell_once_in_its_own_order() -> None:
@@ -64,12 +66,37 @@ def test_a_model_without_a_precision_is_left_out_with_its_reason() -> None:
     assert "fp32 only" in left_out.reason
 
 
+def test_threads_that_the_machine_does_not_have_are_left_out() -> None:
+    """A level that would silently get fewer CPUs is not measured, and the reason is kept."""
+    factors = {"model": ("ridge",), "threads": (1, 2)}
+    plan = _plan(_spec(scenarios=({"scenario": "traffic_prediction", "factors": factors},)))
+    assert {trial.configuration.threads for trial in plan.trials} == {1}
+    (left_out,) = plan.excluded
+    assert left_out.levels == "threads=2"
+    assert "need 3 CPUs of 2" in left_out.reason
+
+
+@pytest.mark.parametrize(
+    ("loads", "words"),
+    [
+        (({"rate_hz": 10.0}, {"rate_hz": 10.0}), "twice"),
+        (({"rate_hz": 1e6},), "at most 5,000,000"),
+    ],
+)
+def test_loads_that_cannot_be_measured_are_refused(loads: tuple[object, ...], words: str) -> None:
+    """Two equal loads would pass for repeats, and a huge one would not fit into memory."""
+    with pytest.raises(SpecError, match=words) as caught:
+        _plan(_spec(loads=loads))
+    assert "loads" in (caught.value.place or "")
+
+
 @pytest.mark.parametrize(
     ("factors", "place", "words"),
     [
         ({"model": ("rigde",)}, "factors.model", "did you mean 'ridge'?"),
         ({"model": ("ridge",), "precision": ("int4",)}, "factors.precision", "'int4'"),
         ({"model": ("ridge", "ridge")}, "factors.model", "twice"),
+        ({"model": ("ridge",), "batch": (1, 1)}, "factors.batch", "twice"),
         ({"model": ("ridge",), "precision": ("int8",)}, "factors", "at least one"),
     ],
 )

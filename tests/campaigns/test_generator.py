@@ -67,6 +67,7 @@ def _plan(url: str, *, rate_hz: float, duration_s: float, timeout_s: float = 3.0
         url=url,
         workload="tiny",
         warmup=warmup,
+        warmup_max_s=2.0,
         window=window,
         steady_ratio=0.5,
         timeout_s=timeout_s,

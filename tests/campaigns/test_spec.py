@@ -55,6 +55,8 @@ def test_a_good_specification_is_read_with_its_defaults(tmp_path: Path) -> None:
         ("name: small", "name: small\nname: big", 2, "name", ["second time"]),
         ("batch: [1, 8]", "batch: [0]", 6, "factors.batch[0]", ["found 0", ">= 1"]),
         ("loads:", "loads: [", 8, "", ["YAML"]),
+        ("rate_hz: 50", "rate_hz: 1.0e+19", 8, "loads[0].rate_hz", ["<= 1000000"]),
+        ("window_s: 2", "window_s: 1.0e+300", 10, "trial.window_s", ["<= 86400"]),
     ],
 )
 def test_an_error_names_line_key_found_and_expected(
@@ -72,9 +74,15 @@ def test_an_error_names_line_key_found_and_expected(
         assert word in message
 
 
-@pytest.mark.parametrize("text", ["", "# nothing\n", "- 1\n", "just words\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "# nothing\n", "- 1\n", "just words\n"),
+        *("name: 2024-13-45\n", "!foo x\n", "[a]: b\n", "&a [*a]\n"),
+    ],
+)
 def test_a_file_that_is_no_specification_is_refused(tmp_path: Path, text: str) -> None:
-    """An empty file, a list and a bare word are not specifications."""
+    """An empty file, a list, a bare word, and YAML that no specification needs are refused."""
     with pytest.raises(SpecError) as caught:
         load_spec(_write(tmp_path, text))
     assert caught.value.expected is not None
