@@ -25,6 +25,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
 )
 spec_app = typer.Typer(help="The specification of a campaign.", no_args_is_help=True)
@@ -113,6 +114,14 @@ def run(
         _errors.print(f"\nInterrupted; {hint}", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
     dataset = load(folder)
+    valid = dataset.trials["verdict"] == "valid"
+    if not valid.all():
+        commonest = dataset.trials.loc[~valid, "reasons"].str.partition(" (")[0].mode()[0]
+        _out.print(
+            f"{(~valid).sum()} of {len(valid)} trials are invalid and count in no figure; the "
+            f"commonest reason: {commonest}",
+            highlight=False,
+        )
     _out.print(summary_table(dataset))
     if any(dataset.trials["energy_provenance"] == "estimated"):
         _out.print(
@@ -121,6 +130,8 @@ def run(
         )
     _out.print(f"dataset  {folder}", highlight=False, markup=False, soft_wrap=True)
     _out.print(f"report   {folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
+    if not valid.any():
+        raise typer.Exit(1)
 
 
 def _pair(text: str) -> tuple[str, Path]:
@@ -176,8 +187,10 @@ def scenarios() -> None:
             table.add_column(no_wrap=True)
         for family in scenario.models:
             table.add_row(" model", family.name, ", ".join(family.precisions), family.title)
-        for figure in scenario.figures:
-            table.add_row(" quality", figure.name, f"{figure.better} is better", figure.title)
+        for number, figure in enumerate(scenario.figures):
+            kind = "[bold] headline[/bold]" if number == 0 else " quality"
+            kind = kind if figure.reference_of is None else " [dim]reference[/dim]"
+            table.add_row(kind, figure.name, f"{figure.better} is better", figure.title)
         _out.print(table)
 
 
@@ -222,10 +235,13 @@ def main() -> None:
             raise
         _errors.print(f"[red]{type(error).__name__}[/red]: {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
-    except OSError as error:
+    except Exception as error:
         if os.environ.get("JOULERY_DEBUG") == "1":
             raise
-        _errors.print(f"[red]{type(error).__name__}[/red]: {escape(str(error))}", soft_wrap=True)
+        known = isinstance(error, OSError)
+        text = str(error) if known else f"{error}; this is a mistake in joulery: please report it"
+        text += "" if known else " with what JOULERY_DEBUG=1 prints"
+        _errors.print(f"[red]{type(error).__name__}[/red]: {escape(text)}", soft_wrap=True)
         sys.exit(1)
 
 

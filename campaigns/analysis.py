@@ -96,10 +96,17 @@ class Analysis:
             ),
         )
 
+    @property
+    def objective(self) -> str | None:
+        """The objective for latency in words, for instance `p95 ≤ 20 ms`; `None` without one."""
+        slo = self.dataset.about.spec.get("slo")
+        return slo and f"p{100 * slo['percentile']:g} ≤ {1e3 * slo['latency_s']:g} ms"
+
     def best(self, scenario: str, load: str, goal: Goal) -> Cell | None:
         """Return the best cell of one load, `None` while trials are missing or nothing is known.
 
-        Among equals, as all batch sizes of a model are in quality, it is the cheapest.
+        Cells that keep the objective come before all others. Among equals, as all batch sizes of
+        a model are in quality, it is the fastest of those that cannot be told from the cheapest.
         """
         ranked = self._ranked(scenario, load, goal)
         return ranked[0] if ranked and not self.partial else None
@@ -122,14 +129,24 @@ class Analysis:
             and not (goal == "quality" and value == winner)
         ]
 
+    def keeping(self, scenario: str, load: str) -> list[Cell]:
+        """Return the cells of a load that keep the objective; all where none is known to."""
+        cells = self.of(scenario, load)
+        return [cell for cell in cells if cell.objective == "kept"] or cells
+
     def _ranked(self, scenario: str, load: str, goal: Goal) -> list[Cell]:
         sign = self.sign(scenario, goal)
         known = [
             (sign * value.value, cell)
-            for cell in self.of(scenario, load)
+            for cell in self.keeping(scenario, load)
             if (value := cell.value(goal)) is not None
         ]
-        return [cell for _, cell in sorted(known, key=lambda pair: pair[0])]
+        ranked = [cell for _, cell in sorted(known, key=lambda pair: pair[0])]
+        equals = [cell for cell in ranked if cell.value(goal) == ranked[0].value(goal)]
+        cheapest = equals[0].energy if equals else None
+        near = [c for c in equals if c.energy and cheapest and c.energy.may_equal(cheapest)]
+        first = min(near, key=_p95_s, default=None)
+        return ranked if first is None else [first, *(c for c in ranked if c is not first)]
 
     def sign(self, scenario: str, goal: Goal) -> int:
         """Return 1 when less is better, else -1."""
@@ -149,6 +166,11 @@ class Analysis:
             if goal != "quality" or factor in _ANSWER_FACTORS
             for effect in _effects(self.of(scenario), factor, goal, asked.get(factor, ()))
         ]
+
+
+def _p95_s(cell: Cell) -> float:
+    found = cell.latency.get("p95")
+    return math.inf if found is None else found.value
 
 
 def analyse(dataset: Dataset) -> Analysis:
@@ -221,6 +243,8 @@ def summary_table(dataset: Dataset) -> Table:
     table = Table(
         title="Best configurations" if not analysis.partial else f"PARTIAL: {analysis.partial}",
         title_justify="left",
+        caption=analysis.objective and f"of those that keep {analysis.objective}, where any does",
+        caption_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
     )

@@ -46,7 +46,8 @@ class Campaign:
     ) -> None:
         self.spec = spec
         self.subject = subject
-        self.out = out if out.name not in ("", "..") else out.resolve()
+        # A link keeps its place: the data goes where it points.
+        self.out = out.resolve() if out.name in ("", "..") or out.is_symlink() else out
         if not self.out.name:
             raise SpecError("--out", found=f"'{out}'", expected="a folder for the dataset alone")
         self.work = self.out.with_name(self.out.name + ".campaign")
@@ -93,14 +94,17 @@ class Campaign:
         """Return the specification's entry for a scenario."""
         return next(part for part in self.spec.scenarios if part.scenario == name)
 
-    def prepare(self) -> dict[str, Workload]:
+    def prepare(self, models: Path) -> dict[str, Workload]:
         """Load the data, and fit models to the user's own.
+
+        Args:
+            models: Where fitted models go.
 
         Raises:
             DatasetError: When data is missing or broken.
         """
         return {
-            name: self.scenarios[name].prepare(path, self.work / "models" / name)
+            name: self.scenarios[name].prepare(path, models / name)
             for name, path in self.data.items()
         }
 

@@ -9,14 +9,16 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 
 from ..datasets.store import Dataset
 from ..profiler.latency import quantile
 from .intervals import Interval, average_precision, block_bootstrap, means_with_pooled_spread
 
-__all__ = ["GOALS", "Cell", "Goal", "cells_of"]
+__all__ = ["GOALS", "Cell", "Goal", "Objective", "cells_of"]
 
 Goal = Literal["energy", "latency", "quality"]
+Objective = Literal["kept", "unclear", "missed"]
 GOALS: Mapping[Goal, str] = {
     "energy": "Least energy",
     "latency": "Lowest latency",
@@ -46,6 +48,8 @@ class Cell:
         quality: The headline figure, over the requests of all cells of its model and precision:
             batch, threads and load decide when an answer is given, not which.
         figures: Mean over trials of every figure of the scenario.
+        objective: Whether the share of requests within the objective's latency is as asked; the
+            95 % interval of that share decides, and may leave it unclear.
         front: Whether no other cell of the same load is at least as good in all three goals.
     """
 
@@ -66,6 +70,7 @@ class Cell:
     provenance: str | None = None
     quality: Interval | None = None
     figures: Mapping[str, float]
+    objective: Objective | None = None
     front: bool = False
 
     def value(self, goal: Goal) -> Interval | None:
@@ -94,13 +99,17 @@ def cells_of(dataset: Dataset) -> list[Cell]:
                 replace(cell, quality=quality.get((cell.model, cell.precision)))
                 if cell.valid
                 else cell
-                for cell in _cells(rows, group, figures, requests)
+                for cell in _cells(rows, group, figures, requests, dataset.about.spec.get("slo"))
             ]
     return cells
 
 
 def _cells(
-    all_rows: pd.DataFrame, rows: pd.DataFrame, figures: Sequence[str], requests: pd.DataFrame
+    all_rows: pd.DataFrame,
+    rows: pd.DataFrame,
+    figures: Sequence[str],
+    requests: pd.DataFrame,
+    slo: Mapping[str, float] | None,
 ) -> Iterator[Cell]:
     """Yield the cells of one scenario and load; the spread between trials is pooled over them."""
     groups = [group for _, group in rows.groupby("configuration", sort=False)]
@@ -128,7 +137,12 @@ def _cells(
             },
             energy=next(means) if len(energy) else None,
         )
-        yield _judged(cell, good, _answered(requests, good)) if len(good) else cell
+        if not len(good):
+            yield cell
+            continue
+        cell = _judged(cell, good, _answered(requests, good))
+        asked = requests[requests["trial"].isin(good["trial"])]
+        yield cell if slo is None else replace(cell, objective=_objective(asked, slo))
 
 
 def _answered(requests: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
@@ -148,6 +162,15 @@ def _judged(cell: Cell, good: pd.DataFrame, requests: pd.DataFrame) -> Cell:
         systematic=(float(low.mean()), float(high.mean())) if len(low) and len(high) else None,
         provenance=", ".join(sorted(good["energy_provenance"].dropna().unique())) or None,
     )
+
+
+def _objective(requests: pd.DataFrame, slo: Mapping[str, float]) -> Objective:
+    """Judge all requests that were sent; one without an answer is not within any latency."""
+    within = int((requests["latency_s"] <= slo["latency_s"]).sum())
+    share = binomtest(within, len(requests)).proportion_ci(0.95)
+    if share.low >= slo["percentile"]:
+        return "kept"
+    return "missed" if share.high < slo["percentile"] else "unclear"
 
 
 def _known(column: pd.Series[float]) -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import SpecError
+from ..profiler.latency import requests_needed
 from .scenarios.base import Scenario
 from .spec import CampaignSpec, Load, ScenarioSpec
 
@@ -192,8 +193,19 @@ def _once(levels: Sequence[object], subject: str, place: str) -> None:
 
 def _check_loads(spec: CampaignSpec, subject: str) -> None:
     _once([str(load) for load in spec.loads], subject, "loads")
+    needed = requests_needed(spec.slo.percentile)
     longest_s = max(spec.trial.window_s, spec.trial.warmup_max_s)
     for index, load in enumerate(spec.loads):
+        if load.rate_hz * spec.trial.window_s < needed:
+            raise SpecError(
+                subject,
+                place=f"loads[{index}].rate_hz",
+                found=f"{load.rate_hz * spec.trial.window_s:g} requests in a window",
+                expected=f"at least {needed}, for an interval of the "
+                f"{100 * spec.slo.percentile:g}th percentile",
+                remedy=f"set trial.window_s to {1.3 * needed / load.rate_hz:.2g} or more, "
+                "or lower slo.percentile",
+            )
         if load.rate_hz * longest_s > _MOST_REQUESTS:
             raise SpecError(
                 subject,

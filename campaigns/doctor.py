@@ -69,7 +69,7 @@ def _energy(status: SourceStatus) -> Check:
     return Check(
         what=status.name,
         state=str(status.state),
-        found=status.what,
+        found=status.what.removeprefix(f"{status.name}: ").removeprefix(f"{status.name} "),
         remedy=status.remedy or "",
     )
 

@@ -76,7 +76,8 @@ def start_service(
         TrialError: When it does not become ready; the message carries what it printed.
     """
     command = [
-        *(sys.executable, "-m", "joulery.campaigns.scenarios.server"),
+        # -P: what lies in the user's working folder must not shadow a module of the service.
+        *(sys.executable, "-P", "-m", "joulery.campaigns.scenarios.server"),
         *("--model", str(model), "--name", configuration.model),
         *("--batch", str(configuration.batch), "--batch-wait-s", str(batch_wait_s)),
         *("--threads", str(configuration.threads), "--host", "127.0.0.1", "--port", "0"),

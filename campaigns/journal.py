@@ -107,6 +107,17 @@ class Journal:
                 "INSERT INTO trial VALUES (?, ?)", (number, json.dumps(dict(row), allow_nan=False))
             )
 
+    def forget_incomplete(self) -> None:
+        """Forget trials whose tables are gone, so that they are measured again."""
+        names = ("requests", "energy")
+        lost = [
+            (number,)
+            for number in self.trials()
+            if not all(self.part(name, number).exists() for name in names)
+        ]
+        with self._transaction():
+            self._db.executemany("DELETE FROM trial WHERE number = ?", lost)
+
     def part(self, name: str, number: int) -> Path:
         """Return where a table of one trial lies."""
         return self.folder / name / f"trial-{number:04d}.parquet"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,8 @@ from .trial import Bench, failed_trial, open_bench, run_trial
 __all__ = ["report_on", "run_campaign"]
 
 _FAILURES_IN_A_ROW = 3
+_OWN = ("lock", "models", "requests", "energy", "snapshot", "journal.sqlite")
+"""What a working folder holds; SQLite adds files whose names begin as the journal's."""
 
 
 def run_campaign(campaign: Campaign, observer: Observer, *, resume: bool, force: bool) -> Path:
@@ -46,10 +49,13 @@ def run_campaign(campaign: Campaign, observer: Observer, *, resume: bool, force:
         DatasetError: When data is missing or broken, or the folder is taken.
         TrialError: When trials fail one after the other, or another runner is at work.
     """
+    _refuse_foreign(campaign.work)
     if resume and not campaign.work.exists() and _is_finished(campaign):
         observer.note(f"{campaign.out}: this campaign is finished; nothing is left to measure")
         return campaign.out
     fresh = not campaign.work.exists()
+    if resume and fresh:
+        observer.note("nothing to resume: the campaign begins")
     with campaign_lock(campaign.work):
         try:
             workloads, found = _begin(campaign, resume=resume, force=force)
@@ -81,6 +87,8 @@ def report_on(folder: Path) -> Path:
     Raises:
         DatasetError: When the folder is neither.
     """
+    if not folder.exists() and (unfinished := folder.with_name(f"{folder.name}.campaign")).exists():
+        folder = unfinished
     if not (folder / "journal.sqlite").exists():
         return write_report(folder)
     journal = Journal(folder)
@@ -107,8 +115,14 @@ def _is_finished(campaign: Campaign) -> bool:
     if not campaign.out.exists():
         return False
     about = load(campaign.out).about
-    now = campaign.spec.model_dump(mode="json")
-    check_same({"spec": about.spec}, {"spec": now}, campaign.subject)
+    with tempfile.TemporaryDirectory() as scratch:
+        now = campaign.identity(campaign.prepare(Path(scratch)))
+    data = {source["scenario"]: source["sha256"] for source in about.data_sources}
+    check_same(
+        {"spec": about.spec, "data": data},
+        {"spec": now["spec"], "data": now["data"]},
+        campaign.subject,
+    )
     return about.complete
 
 
@@ -139,15 +153,18 @@ def _begin(
         )
     if not (facts and _is_written(campaign, facts)):
         check_target(campaign.out, replace=force or facts.get("replace", False))
-    workloads = campaign.prepare()
+    workloads = campaign.prepare(campaign.work / "models")
     identity = campaign.identity(workloads)
     found = discover()
     if facts:
         check_same(facts["identity"], identity, campaign.subject)
-        return workloads, found
-    _drop_journal(campaign.work)
+    else:
+        _drop_journal(campaign.work)
     journal = Journal(campaign.work)
     try:
+        journal.forget_incomplete()
+        if facts:
+            return workloads, found
         journal.remember(
             identity=identity,
             replace=force,
@@ -182,9 +199,25 @@ def _remembered(work: Path) -> dict[str, Any]:
         journal.close()
 
 
+def _refuse_foreign(work: Path) -> None:
+    """See that the working folder holds a campaign and nothing else: it goes in the end."""
+    if not work.exists():
+        return
+    if not work.is_dir():
+        raise SpecError(str(work), found="a file", expected="a folder, or nothing")
+    for path in work.iterdir():
+        if path.name not in _OWN and not path.name.startswith(_OWN[-1]):
+            raise SpecError(
+                str(work),
+                found=f"{path.name}, which belongs to no campaign",
+                expected="a campaign's journal alone",
+                remedy="choose another --out, or move the file away",
+            )
+
+
 def _drop_journal(work: Path) -> None:
     for path in work.iterdir():
-        if path.name.startswith("journal.sqlite"):
+        if path.name.startswith(_OWN[-1]):
             path.unlink()
         elif path.name in ("requests", "energy", "snapshot"):
             shutil.rmtree(path)
@@ -197,18 +230,19 @@ def _measure(
     found: Discovery,
     observer: Observer,
 ) -> None:
-    total = len(campaign.plan.trials)
+    rows = journal.trials().values()
+    total = len(campaign.plan.trials) + sum(_is_retried(row, campaign) for row in rows)
     summed = [domain for source in found.sources for domain in source.domains if domain.summed]
     provenance = weakest(domain.provenance for domain in summed)
-    done = len(journal.trials())
-    observer.begin(campaign.title, total, done, f"{provenance} ({found.summary})")
+    observer.begin(campaign.title, total, len(rows), f"{provenance} ({found.summary})")
     for entry in campaign.plan.excluded:
         observer.note(f"left out: {entry.scenario} {entry.levels}: {entry.reason}")
     failures = 0
     with open_bench(found, workloads) as bench:
         for planned in _pending(campaign, journal):
-            observer.trial(planned, max(total, planned.number))
+            observer.trial(planned, total)
             row, failed = _one(campaign, journal, planned, bench, observer)
+            total += _is_retried(row, campaign)
             failures = failures + 1 if failed else 0
             observer.finished(row)
             if failures == _FAILURES_IN_A_ROW:
@@ -236,7 +270,7 @@ def _pending(campaign: Campaign, journal: Journal) -> Iterator[PlannedTrial]:
     while origin < highest:
         origin += 1
         row = rows[origin]
-        if row["verdict"] == "valid" or row["attempt"] > campaign.spec.limits.retries:
+        if not _is_retried(row, campaign):
             continue
         highest += 1
         by_number[highest] = dataclasses.replace(
@@ -245,6 +279,14 @@ def _pending(campaign: Campaign, journal: Journal) -> Iterator[PlannedTrial]:
         if highest not in rows:
             yield by_number[highest]
             rows = journal.trials()
+
+
+def _is_retried(row: Mapping[str, Any], campaign: Campaign) -> bool:
+    """Whether a trial is tried again: the schedule of another try would be the same."""
+    reasons = row["reasons"] or ""
+    only_few = reasons.startswith("too_few_requests") and ";" not in reasons
+    tries_left = row["attempt"] <= campaign.spec.limits.retries
+    return row["verdict"] != "valid" and tries_left and not only_few
 
 
 def _one(

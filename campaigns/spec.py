@@ -104,7 +104,7 @@ class TrialTimes(_Strict):
 
 
 class Slo(_Strict):
-    """The service level objective that latency is judged by."""
+    """The objective for latency: the report names best those configurations that keep it."""
 
     latency_s: _Positive = Field(description="Latency that must be kept.")
     percentile: _Ratio = Field(default=0.95, description="Share of requests that must keep it.")
@@ -314,8 +314,22 @@ def _facts(entry: Any, path: tuple[str | int, ...]) -> tuple[str, str, str]:
         return found, "a list", f"write [{entry['input']}]"
     if kind in ("model_type", "dict_type", "model_attributes_type"):
         return found, "keys with values", ""
+    if kind == "too_short":
+        return "nothing in it", f"at least {context['min_length']}", ""
+    if entry["input"] is None:
+        found = "nothing"
+    if kind == "float_type" and _is_number(entry["input"]):
+        return found, "a number", "YAML reads it as text: write 1.0e-2, not 1e-2"
     message = entry["msg"].removeprefix("Input should be ")
     return found, message[0].lower() + message[1:], ""
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(str(value))
+    except ValueError:
+        return False
+    return True
 
 
 def _keys_at(path: Sequence[str | int]) -> list[str]:

@@ -151,7 +151,7 @@ def check_target(folder: Path, *, replace: bool = False) -> None:
             str(folder),
             found="a dataset",
             expected="a new folder",
-            remedy="choose another folder, or move this one away",
+            remedy="choose another folder, or replace this one (--force)",
         )
 
 

@@ -82,6 +82,7 @@ def _facts(analysis: Analysis) -> dict[str, Any]:
         "licence": LICENCE,
         "goals": GOALS,
         "partial": analysis.partial,
+        "objective": analysis.objective,
         "trials": len(trials),
         "valid": int(valid.sum()),
         "requests": int(trials.loc[valid, "requests_answered"].sum()),
@@ -118,6 +119,7 @@ def _scenario(analysis: Analysis, name: str) -> dict[str, Any]:
         "best": best_rows(analysis, name),
         "headline": analysis.headline(name),
         "quality": analysis.quality_name(name),
+        "references": list(_references(analysis, name)),
         "scale": {
             "J": _middle([c.energy.value for c in cells if c.energy]),
             "s": _middle([c.latency["p95"].value for c in cells if c.latency]),
@@ -134,6 +136,16 @@ def _scenario(analysis: Analysis, name: str) -> dict[str, Any]:
         "missing": missing,
         "effects": list(_effects(analysis, name)),
     }
+
+
+def _references(analysis: Analysis, scenario: str) -> Iterator[tuple[str, float]]:
+    """Yield what simple answers to the same requests score in the headline figure."""
+    trials = analysis.dataset.trials
+    good = trials[(trials["scenario"] == scenario) & (trials["verdict"] == "valid")]
+    headline = analysis.headline(scenario)["name"]
+    for figure in analysis.dataset.about.figures:
+        if figure["scenario"] == scenario and figure.get("reference_of") == headline:
+            yield str(figure["title"]).partition(",")[0], float(good[figure["name"]].mean())
 
 
 def _middle(values: list[float]) -> float | None:

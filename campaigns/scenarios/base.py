@@ -22,13 +22,17 @@ Tensors = Mapping[str, NDArray[np.generic]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One quality figure: its name, what it says, and which way is better."""
+    """One quality figure: its name, what it says, and which way is better.
+
+    `reference_of` names the figure that this one is for a simple answer to the same requests.
+    """
 
     name: str
     title: str
     description: str
     better: Literal["lower", "higher"]
     unit: str = "1"
+    reference_of: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

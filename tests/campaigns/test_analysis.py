@@ -141,6 +141,39 @@ def test_the_best_is_best_and_on_the_front(analysis: Analysis, scenario: str) ->
             assert best not in analysis.rivals(scenario, load_name, goal)
 
 
+def test_the_best_keep_the_objective_where_any_does(tmp_path: Path) -> None:
+    """With a limit that only some keep, the share of requests decides, and the best are of those."""
+    records = synthetic_records()
+    p95_s = sorted(records.trials["latency_p95_s"].to_pylist())
+    limit_s, percentile = p95_s[len(p95_s) // 3], 0.95
+    spec = records.about.spec | {"slo": {"latency_s": limit_s, "percentile": percentile}}
+    about = dataclasses.replace(records.about, spec=spec)
+    write_synthetic(tmp_path / "set", dataclasses.replace(records, about=about))
+    found = analyse(load(tmp_path / "set"))
+    for cell in found.cells:
+        trials = found.dataset.trials
+        mine = trials[
+            (trials["scenario"] == cell.scenario)
+            & (trials["load"] == cell.load)
+            & (trials["model"] == cell.model)
+            & (trials["precision"] == cell.precision)
+            & (trials["batch"] == cell.batch)
+            & (trials["verdict"] == "valid")
+        ]
+        requests = found.dataset.requests(cell.scenario)
+        sent = requests[requests["trial"].isin(mine["trial"])]
+        share = (sent["latency_s"] <= limit_s).mean()
+        assert cell.objective != ("missed" if share >= percentile else "kept")
+    states = {cell.objective for cell in found.cells}
+    assert {"kept", "missed"} <= states
+    for scenario in found.scenarios:
+        for load_name in found.loads(scenario):
+            keeping = [c for c in found.of(scenario, load_name) if c.objective == "kept"]
+            best = found.best(scenario, load_name, "energy")
+            assert best is not None
+            assert not keeping or best in keeping
+
+
 def test_an_unfinished_campaign_names_no_best(tmp_path: Path) -> None:
     """While trials are missing, nothing is the best, and the table says how far it is."""
     write_synthetic(tmp_path / "set", synthetic_records(done=47))

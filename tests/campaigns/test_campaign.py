@@ -250,6 +250,34 @@ def test_services_that_do_not_start_are_recorded_and_told(tmp_path: Path) -> Non
     assert done.stdout.count("invalid: failed") == 3
 
 
+def test_what_joulery_did_not_write_is_never_deleted(spec: Path, tmp_path: Path) -> None:
+    """A file of the user's in the place of the working folder is refused, and stays."""
+    work = tmp_path / "small.campaign"
+    work.mkdir()
+    (work / "thesis.txt").write_text("keep")
+    for option in ("--plain", "--force", "--resume"):
+        refused = _joulery("run", spec, "--out", tmp_path / "small", option, code=2)
+        assert "thesis.txt, which belongs to no campaign" in refused.stderr
+    assert (work / "thesis.txt").read_text() == "keep"
+
+
+def test_modules_in_the_working_folder_do_not_reach_the_service(tmp_path: Path) -> None:
+    """A user's own `random.py` beside the specification breaks no service."""
+    (tmp_path / "random.py").write_text("raise SystemExit('not the one')")
+    one = tmp_path / "one.yaml"
+    one.write_text(SPEC.replace("repeats: 2", "repeats: 1").replace("batch: [1, 8]", "batch: [1]"))
+    command = Path(sys.executable).with_name("joulery")
+    done = subprocess.run(
+        [str(command), "run", "one.yaml", "--plain"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out/small/trials.csv").exists()
+
+
 @pytest.mark.parametrize("out", [".", "/", ".."])
 def test_a_folder_that_cannot_be_a_dataset_is_refused(spec: Path, tmp_path: Path, out: str) -> None:
     """The working directory, its parent and the root are nobody's dataset."""

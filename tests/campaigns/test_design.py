@@ -27,6 +27,7 @@ def _spec(**changes: object) -> CampaignSpec:
             },
         ),
         "loads": ({"rate_hz": 10.0}, {"rate_hz": 20.0}),
+        "trial": {"window_s": 20.0},
         "repeats": 3,
     }
     return CampaignSpec.model_validate(base | changes)
@@ -81,6 +82,7 @@ def test_threads_that_the_machine_does_not_have_are_left_out() -> None:
     [
         (({"rate_hz": 10.0}, {"rate_hz": 10.0}), "twice"),
         (({"rate_hz": 1e6},), "at most 5,000,000"),
+        (({"rate_hz": 3.0},), "at least 72"),
     ],
 )
 def test_loads_that_cannot_be_measured_are_refused(loads: tuple[object, ...], words: str) -> None:

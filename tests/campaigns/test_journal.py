@@ -47,6 +47,17 @@ def test_what_was_finished_is_read_back(tmp_path: Path) -> None:
     again.close()
 
 
+def test_a_trial_whose_tables_are_gone_is_forgotten(tmp_path: Path) -> None:
+    """A row without its requests is no finished trial: it is measured again."""
+    journal = Journal(tmp_path)
+    for number in (1, 2):
+        journal.finish(number, {"trial": number}, requests=EMPTY, energy=EMPTY)
+    journal.part("requests", 1).unlink()
+    journal.forget_incomplete()
+    assert list(journal.trials()) == [2]
+    journal.close()
+
+
 def test_a_killed_writer_leaves_only_whole_trials(tmp_path: Path) -> None:
     """After SIGKILL every trial the journal names has its tables, and none it confirmed is lost."""
     with subprocess.Popen(

@@ -243,7 +243,7 @@ def prepare_workload(
         labelled = LABEL in table.columns
         telemetry = _labelled_telemetry(table) if labelled else injected_telemetry(table)
         seed = f", with injected faults (seed {INJECTION_SEED})"
-        source = str(data) if labelled else f"{data}{seed}"
+        source = data.name if labelled else f"{data.name}{seed}"
 
     def fit() -> Mapping[tuple[str, str], object]:
         # Imported here: only fitting needs scikit-learn and onnx.

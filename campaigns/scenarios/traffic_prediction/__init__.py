@@ -62,6 +62,7 @@ def _figures() -> tuple[Figure, ...]:
             title=f"MASE of the {reference.replace('_', '-')} forecast, {_AHEAD[step]} ahead",
             description=f"Mean absolute error of {rule} on the same requests, {_SCALED}",
             better="lower",
+            reference_of=f"mase_h{step}",
         )
         for reference, rule in (
             ("naive", "repeating the last value"),
@@ -186,4 +187,4 @@ class TrafficPrediction(Scenario):
             return fit_models(training_part(table.values), table.sha256)
 
         folder = fitted_folder(work, self.name, table.sha256, fit)
-        return TrafficWorkload(table, folder, source=str(data), licence="unknown")
+        return TrafficWorkload(table, folder, source=data.name, licence="unknown")
