@@ -142,7 +142,7 @@ def test_the_best_is_best_and_on_the_front(analysis: Analysis, scenario: str) ->
 
 
 def test_the_best_keep_the_objective_where_any_does(tmp_path: Path) -> None:
-    """With a limit that only some keep, the share of requests decides, and the best are of those."""
+    """With a limit that only some keep, the share of requests decides, and the best keep it."""
     records = synthetic_records()
     p95_s = sorted(records.trials["latency_p95_s"].to_pylist())
     limit_s, percentile = p95_s[len(p95_s) // 3], 0.95
