@@ -88,11 +88,9 @@ def run(
 
     A campaign that is interrupted keeps its finished trials; [b]--resume[/b] goes on.
     """
-    from .campaigns.analysis import summary_table
     from .campaigns.campaign import Campaign
     from .campaigns.live import LiveScreen, PlainLog
     from .campaigns.runner import run_campaign
-    from .datasets.store import load
 
     if resume and force:
         raise SpecError(
@@ -113,6 +111,14 @@ def run(
         )
         _errors.print(f"\nInterrupted; {hint}", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
+    _show(folder)
+
+
+def _show(folder: Path) -> None:
+    """Print what came out, and end with 1 when no trial is valid."""
+    from .campaigns.analysis import summary_table
+    from .datasets.store import load
+
     dataset = load(folder)
     valid = dataset.trials["verdict"] == "valid"
     if not valid.all():
