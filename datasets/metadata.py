@@ -207,6 +207,7 @@ def data_card(
             if "estimated" in provenances
             else ""
         ),
+        "",
         "`_low` and `_high` columns bound the 95 % interval of their value.",
         "",
         "## Input data",

@@ -175,6 +175,10 @@ async def _serve(options: argparse.Namespace) -> None:
     gc.freeze()
     print(json.dumps({"ready": True, "port": runner.addresses[0][1]}), flush=True)
     await stop.wait()
+    # It stops already: another signal has nothing to say, and would meet a loop that is closing.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
     batcher.flush()
     await runner.cleanup()
     batcher.close()

@@ -51,7 +51,7 @@ def test_pooled_intervals_hold_the_truth_as_often_as_they_say() -> None:
         groups = list(truth[:, None] * rng.normal(1.0, 0.05, (8, 2)))
         for interval, value in zip(means_with_pooled_spread(groups), truth, strict=True):
             low, high = interval.bounds
-            held += low <= value <= high
+            held += bool(low <= value <= high)
     assert 0.93 < held / (500 * 8) < 0.97
 
 
