@@ -193,19 +193,24 @@ class LiveScreen:
 
     def _table(self) -> Table:
         table = Table(expand=True, box=None, padding=(0, 1), header_style="dim")
-        for name in ("", "configuration", "load"):
-            table.add_column(name, overflow="ellipsis", no_wrap=True)
-        for name in ("p95 ms", "mJ each", "quality", "verdict"):
+        # Only the configuration may be cut when the screen is narrow: never a number.
+        table.add_column("", no_wrap=True)
+        table.add_column("configuration", ratio=1)
+        for name in ("load", "p95 ms", "mJ each", "quality", "verdict"):
             table.add_column(name, justify="right", no_wrap=True)
         for row in self._recent:
             good = row["verdict"] == "valid"
             table.add_row(
                 str(row["trial"]),
-                f"{row['model']} {row['precision']} batch {row['batch']}",
-                row["load"],
+                Text(
+                    f"{row['model']} {row['precision']} batch {row['batch']}",
+                    no_wrap=True,
+                    overflow="ellipsis",
+                ),
+                f"{row['rate_hz']:g} Hz",
                 _milli(row["latency_p95_s"]),
                 _milli(row["inference_energy_j"]),
-                f"{row['quality_figure']} {_figure(row['quality_value'])}",
+                _figure(row["quality_value"]),
                 Text("valid", "green") if good else Text(row["reasons"].split(" ")[0], "yellow"),
             )
         for _ in range(_RECENT - len(self._recent)):

@@ -30,6 +30,7 @@ VALID: dict[str, Any] = {
     "precision": "fp32",
     "batch": 1,
     "load": "poisson 50 Hz",
+    "rate_hz": 50.0,
     "latency_p95_s": 0.00123,
     "inference_energy_j": 0.0045,
     "quality_figure": "error",
@@ -83,4 +84,15 @@ def test_the_screen_shows_the_trial_the_verdicts_and_what_is_left() -> None:
         "estimated",
         "send_lag",
     ):
+        assert part in text
+
+
+def test_a_narrow_screen_cuts_no_number() -> None:
+    """At 72 columns the figures and the verdict are whole, whatever the model is called."""
+    console = Console(record=True, width=72, height=40, force_terminal=True, file=io.StringIO())
+    with LiveScreen(console) as screen:
+        screen.begin("Small", 9, 2, "estimated (estimate:cpu)")
+        screen.finished(VALID | {"model": "a_model_with_a_very_long_name_that_does_not_fit"})
+    text = console.export_text()
+    for part in ("50 Hz", "1.23", "4.50", "0.500", "valid"):
         assert part in text
