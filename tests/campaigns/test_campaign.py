@@ -207,6 +207,28 @@ def test_a_replacement_that_is_killed_resumes_and_replaces(
     assert verify(out) == []
 
 
+def test_a_kill_after_the_dataset_is_whole_leaves_nothing_to_measure(tmp_path: Path) -> None:
+    """Killed between the dataset and the end of the journal, --resume only tidies up."""
+    path, out = tmp_path / "one.yaml", tmp_path / "one"
+    path.write_text(SPEC.replace("repeats: 2", "repeats: 1").replace("batch: [1, 8]", "batch: [1]"))
+    program = (
+        "import os, sys, types, joulery.campaigns.runner as runner\n"
+        "from joulery.cli import main\n"
+        "if __name__ == '__main__':\n"
+        "    runner.shutil = types.SimpleNamespace(rmtree=lambda _: os._exit(9))\n"
+        f"    sys.argv = ['joulery', 'run', {str(path)!r}, '--out', {str(out)!r}, '--plain']\n"
+        "    main()\n"
+    )
+    (tmp_path / "killed.py").write_text(program)
+    killed = subprocess.run([sys.executable, str(tmp_path / "killed.py")], check=False)
+    assert killed.returncode == 9
+    whole = (out / "SHA256SUMS").read_bytes()
+    assert (tmp_path / "one.campaign").exists()
+    _joulery("run", path, "--out", out, "--plain", "--resume")
+    assert (out / "SHA256SUMS").read_bytes() == whole
+    assert not (tmp_path / "one.campaign").exists()
+
+
 def test_an_interrupt_ends_with_a_hint_and_leaves_no_process(spec: Path, tmp_path: Path) -> None:
     """Ctrl-C ends with 130, says how to go on, and stops service and generator."""
     out = tmp_path / "small"
