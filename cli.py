@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -97,9 +98,9 @@ def run(
             "--resume --force", found="both", expected="one", remedy="--resume keeps, --force drops"
         )
     campaign = Campaign.from_file(spec, out, dict(map(_pair, data or [])))
-    screen = PlainLog(_out) if plain or not _out.is_terminal else LiveScreen(_out)
+    live = _out.is_terminal and not plain
     try:
-        with screen:
+        with LiveScreen(_out) if live else nullcontext(PlainLog(_out)) as screen:
             folder = run_campaign(campaign, screen, resume=resume, force=force)
     except KeyboardInterrupt:
         again = ["joulery", "run", str(spec), "--out", str(campaign.out)]

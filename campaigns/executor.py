@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -32,7 +32,7 @@ class Cores:
     others: tuple[int, ...]
 
 
-def split_cores(threads: int, available: Sequence[int]) -> Cores:
+def split_cores(threads: int, available: Collection[int]) -> Cores:
     """Give the service the last `threads` CPUs and leave at least one to the generator.
 
     On a machine with one CPU both share it.

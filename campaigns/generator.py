@@ -13,10 +13,9 @@ import multiprocessing
 import selectors
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
@@ -124,12 +123,7 @@ class LoadGenerator:
         self._receive()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """End the process."""
         with contextlib.suppress(OSError):
             self._pipe.send(("stop", None))
@@ -262,19 +256,12 @@ class _Worker:
                 steady = _agree(medians_s, plan.steady_ratio)
                 if steady:
                     break
-            gc.collect()
-            gc.freeze()
-            gc.disable()
-            self._start_s = time.monotonic() + _LEAD_S
-            self._pipe.send(
-                (
-                    "warm",
-                    Warmup(medians_s=tuple(medians_s), steady=steady, start_s=self._start_s),
-                )
-            )
-            self._exchanges = await self._send(session, plan, plan.window, self._start_s)
-            self._pipe.send(("finished", time.monotonic()))
-            gc.enable()
+            with _uncollected():
+                self._start_s = time.monotonic() + _LEAD_S
+                warm = Warmup(medians_s=tuple(medians_s), steady=steady, start_s=self._start_s)
+                self._pipe.send(("warm", warm))
+                self._exchanges = await self._send(session, plan, plan.window, self._start_s)
+                self._pipe.send(("finished", time.monotonic()))
 
     def collect(self) -> Answers:
         """Decode the answers of the last window."""
@@ -340,6 +327,19 @@ class _Worker:
             exchange.status = "timeout"
         except aiohttp.ClientError as error:
             exchange.status = type(error).__name__
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Let the garbage collector interrupt no window; what it skipped, it sees afterwards."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
 
 
 def _decode(exchange: _Exchange) -> InferenceResponse | None:

@@ -177,9 +177,18 @@ def load_spec(path: Path) -> CampaignSpec:
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(subject, found=str(error), expected="a readable text file") from None
     try:
-        node = _compose(text, subject)
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
         lines = {} if node is None else dict(_lines(node, (), subject))
-        document = yaml.safe_load(text)
+        document = None if node is None else loader.construct_document(node)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise SpecError(
+            subject,
+            place=f"line {mark.line + 1}" if mark else None,
+            found=str(error.problem or error.context),
+            expected="YAML",
+        ) from None
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise SpecError(subject, found=str(error).splitlines()[0], expected="plain YAML") from None
     if node is None:
@@ -202,20 +211,6 @@ def parse_spec(document: Any) -> CampaignSpec:
         pydantic.ValidationError: When it is wrong.
     """
     return CampaignSpec.model_validate(_tuples(document))
-
-
-def _compose(text: str, subject: str) -> yaml.Node | None:
-    try:
-        node: yaml.Node | None = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise SpecError(
-            subject,
-            place=f"line {mark.line + 1}" if mark else None,
-            found=str(error.problem or error.context),
-            expected="YAML",
-        ) from None
-    return node
 
 
 def _lines(

@@ -173,7 +173,7 @@ def _observe(
     configuration, times, meter = planned.configuration, spec.trial, bench.meter
     workload = bench.workloads[configuration.scenario]
     warmup, schedule = _schedules(planned, spec, workload.size)
-    cores = split_cores(configuration.threads, sorted(os.sched_getaffinity(0)))
+    cores = split_cores(configuration.threads, os.sched_getaffinity(0))
     os.sched_setaffinity(bench.generator.pid, cores.others)
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     windows: dict[str, WindowResult] = {}

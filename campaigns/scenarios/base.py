@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Assessment", "Figure", "ModelFamily", "RequestField", "Scenario", "Workload"]
+__all__ = ["Assessment", "Figure", "ModelFamily", "RequestField", "Scenario", "Tensors", "Workload"]
 
 Tensors = Mapping[str, NDArray[np.generic]]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -20,11 +20,11 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from ...errors import SpecError, TrialError
+from .base import Tensors
 from .oip import DATATYPES, ProtocolError, datatype_of
 
 __all__ = ["Batcher", "Model", "Overloaded", "Served", "TensorSpec", "listed"]
 
-Tensors = Mapping[str, NDArray[np.generic]]
 
 _ONNX_DATATYPES = {f"tensor({name.lower()})": name for name in DATATYPES} | {
     "tensor(float16)": "FP16",

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import TrialError
+from .base import Tensors
 
 __all__ = [
     "DATATYPES",
@@ -32,8 +33,6 @@ __all__ = [
     "encode_request",
     "encode_response",
 ]
-
-Tensors = Mapping[str, NDArray[np.generic]]
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 """HTTP header: bytes of JSON before the binary tensors."""

@@ -2,80 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
-import psutil
 import pytest
 
 from joulery.datasets.store import load
 from joulery.datasets.verify import verify
 
-SPEC = """\
-name: small
-seed: 3
-scenarios:
-  - scenario: traffic_prediction
-    factors:
-      model: [ridge]
-      batch: [1, 8]
-  - scenario: anomaly_detection
-    factors:
-      model: [seasonal_zscore]
-loads:
-  - {arrival: poisson, rate_hz: 150}
-repeats: 2
-trial: {idle_s: 0.1, warmup_round_s: 0.1, warmup_max_s: 0.5, window_s: 0.4}
-slo: {latency_s: 0.1, percentile: 0.5}
-limits: {send_lag_p99_s: 0.5, steady_ratio: 5, subwindow_cv_ratio: 5, idle_drift_ratio: 50}
-"""
-TRIALS = 6
-
-
-def _command(*arguments: object) -> list[str]:
-    return [sys.executable, "-m", "joulery.cli", *map(str, arguments)]
-
-
-def _joulery(
-    *arguments: object, code: int = 0, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run the command, see that it exits as expected and that no traceback is shown."""
-    done = subprocess.run(
-        _command(*arguments),
-        capture_output=True,
-        text=True,
-        timeout=110,
-        env=os.environ | {"COLUMNS": "200"} | (environment or {}),
-        check=False,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    if environment is None:
-        assert "Traceback" not in done.stdout + done.stderr
-    return done
-
-
-@pytest.fixture(scope="module")
-def spec(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small campaign's specification."""
-    path = tmp_path_factory.mktemp("spec") / "small.yaml"
-    path.write_text(SPEC)
-    return path
-
-
-@pytest.fixture(scope="module")
-def finished(spec: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dataset of one whole run."""
-    out = tmp_path_factory.mktemp("finished") / "small"
-    done = _joulery("run", spec, "--out", out, "--plain")
-    assert f"{out / 'report.html'}" in done.stdout
-    return out
+from .command import SPEC, TRIALS, command, joulery
 
 
 def _first_attempts(folder: Path) -> pd.DataFrame:
@@ -117,7 +54,7 @@ def test_two_runs_with_one_seed_have_the_same_order_and_quality(
     spec: Path, finished: Path, tmp_path: Path
 ) -> None:
     """The order of the trials and every quality figure follow from the seed."""
-    _joulery("run", spec, "--out", tmp_path / "again", "--plain")
+    joulery("run", spec, "--out", tmp_path / "again", "--plain")
     first, second = _first_attempts(finished), _first_attempts(tmp_path / "again")
     same = ["scenario", "configuration", "load", "block", "requests_sent"]
     quality = [figure["name"] for figure in load(finished).about.figures]
@@ -125,148 +62,11 @@ def test_two_runs_with_one_seed_have_the_same_order_and_quality(
     pd.testing.assert_frame_equal(first[quality], second[quality], check_exact=True)
 
 
-def test_a_killed_campaign_resumes_without_repeating(spec: Path, tmp_path: Path) -> None:
-    """After SIGKILL the finished trials stay as they were, and the rest is measured once."""
-    out = tmp_path / "small"
-    journal = tmp_path / "small.campaign" / "journal.sqlite"
-    with _running("run", spec, "--out", out, "--plain") as runner:
-        _wait_for_trials(journal, 2, runner)
-        runner.kill()
-    before = _rows(journal)
-    assert not out.exists()
-    refused = _joulery("run", spec, "--out", out, "--plain", code=2)
-    assert "--resume goes on with it" in refused.stderr
-    _joulery("report", tmp_path / "small.campaign")
-    assert "partial" in (tmp_path / "small.campaign/snapshot/report.md").read_text().lower()
-    _joulery("run", spec, "--out", out, "--plain", "--resume")
-    trials = load(out).trials.set_index("trial")
-    assert len(before) >= 2
-    for number, started_at in before.items():
-        assert trials.loc[number, "started_at"] == started_at
-    assert (trials["attempt"] == 1).sum() == TRIALS
-    assert trials.index.is_unique
-
-
-def _running(*arguments: object) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        _command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-
-
-def _wait_for_trials(journal: Path, count: int, runner: subprocess.Popen[str]) -> None:
-    while _recorded(journal) < count:
-        assert runner.poll() is None, "it ended before its trials were seen"
-        time.sleep(0.05)
-
-
-def _recorded(journal: Path) -> int:
-    try:
-        return len(_rows(journal))
-    except sqlite3.OperationalError:
-        return 0
-
-
-def _rows(journal: Path) -> dict[int, str]:
-    database = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
-    try:
-        return dict(database.execute("SELECT number, json_extract(row, '$.started_at') FROM trial"))
-    finally:
-        database.close()
-
-
-def test_resuming_with_a_changed_specification_is_refused(
-    spec: Path, finished: Path, tmp_path: Path
-) -> None:
-    """A finished campaign is not measured again, and a changed one is refused with the change."""
-    done = _joulery("run", spec, "--out", finished, "--plain", "--resume")
-    assert "nothing is left to measure" in done.stdout
-    changed = tmp_path / "small.yaml"
-    changed.write_text(SPEC.replace("rate_hz: 150", "rate_hz: 151"))
-    refused = _joulery("run", changed, "--out", finished, "--plain", "--resume", code=2)
-    assert "loads[0].rate_hz: 150.0 -> 151.0" in refused.stderr
-
-
-def test_a_replacement_that_is_killed_resumes_and_replaces(
-    spec: Path, finished: Path, tmp_path: Path
-) -> None:
-    """A killed --force run leaves the old dataset in place until --resume has the new one whole."""
-    out = tmp_path / "small"
-    shutil.copytree(finished, out)
-    old = load(out).about.created
-    journal = tmp_path / "small.campaign" / "journal.sqlite"
-    with _running("run", spec, "--out", out, "--plain", "--force") as runner:
-        _wait_for_trials(journal, 1, runner)
-        runner.kill()
-    assert load(out).about.created == old
-    wrong = tmp_path / "missing.csv"
-    arguments = ("run", spec, "--out", out, "--plain")
-    _joulery(*arguments, "--force", "--data", f"traffic_prediction={wrong}", code=2)
-    assert _recorded(journal) >= 1, "a refused start dropped finished trials"
-    _joulery(*arguments, "--resume")
-    assert load(out).about.created != old
-    assert verify(out) == []
-
-
-def test_a_kill_after_the_dataset_is_whole_leaves_nothing_to_measure(tmp_path: Path) -> None:
-    """Killed between the dataset and the end of the journal, --resume only tidies up."""
-    path, out = tmp_path / "one.yaml", tmp_path / "one"
-    path.write_text(SPEC.replace("repeats: 2", "repeats: 1").replace("batch: [1, 8]", "batch: [1]"))
-    program = (
-        "import os, sys, types, joulery.campaigns.runner as runner\n"
-        "from joulery.cli import main\n"
-        "if __name__ == '__main__':\n"
-        "    runner.shutil = types.SimpleNamespace(rmtree=lambda _: os._exit(9))\n"
-        f"    sys.argv = ['joulery', 'run', {str(path)!r}, '--out', {str(out)!r}, '--plain']\n"
-        "    main()\n"
-    )
-    (tmp_path / "killed.py").write_text(program)
-    killed = subprocess.run([sys.executable, str(tmp_path / "killed.py")], check=False)
-    assert killed.returncode == 9
-    whole = (out / "SHA256SUMS").read_bytes()
-    assert (tmp_path / "one.campaign").exists()
-    _joulery("run", path, "--out", out, "--plain", "--resume")
-    assert (out / "SHA256SUMS").read_bytes() == whole
-    assert not (tmp_path / "one.campaign").exists()
-
-
-def test_an_interrupt_ends_with_a_hint_and_leaves_no_process(spec: Path, tmp_path: Path) -> None:
-    """Ctrl-C ends with 130, says how to go on, and stops service and generator."""
-    out = tmp_path / "small"
-    with _running("run", spec, "--out", out, "--plain") as runner:
-        _wait_for_trials(tmp_path / "small.campaign" / "journal.sqlite", 1, runner)
-        children = psutil.Process(runner.pid).children(recursive=True)
-        runner.send_signal(signal.SIGINT)
-        _, errors = runner.communicate(timeout=30)
-    assert runner.returncode == 130
-    assert f"joulery run {spec} --out {out} --resume" in errors
-    assert "Traceback" not in errors
-    assert children
-    assert psutil.wait_procs(children, timeout=10)[1] == []
-
-
-def test_the_death_of_the_generator_is_told(spec: Path, tmp_path: Path) -> None:
-    """Without its generator a campaign stops with a message; what is finished stays finished."""
-    journal = tmp_path / "small.campaign" / "journal.sqlite"
-    with _running("run", spec, "--out", tmp_path / "small", "--plain") as runner:
-        _wait_for_trials(journal, 1, runner)
-        generator = next(
-            child
-            for child in psutil.Process(runner.pid).children()
-            if "spawn_main" in " ".join(child.cmdline())
-        )
-        generator.kill()
-        _, errors = runner.communicate(timeout=30)
-    assert runner.returncode == 1
-    assert "load generator: found its process ended" in errors
-    assert "Traceback" not in errors
-    assert _recorded(journal) >= 1
-
-
 def test_services_that_do_not_start_are_recorded_and_told(tmp_path: Path) -> None:
     """A trial that fails is kept as invalid; three in a row end the campaign with a message."""
     path = tmp_path / "small.yaml"
     path.write_text(SPEC.replace("trial: {", "trial: {startup_max_s: 0.001, "))
-    done = _joulery("run", path, "--out", tmp_path / "small", "--plain", code=1)
+    done = joulery("run", path, "--out", tmp_path / "small", "--plain", code=1)
     assert "3 failures in a row" in done.stderr
     assert "startup_max_s allows it more time" in done.stderr
     assert done.stdout.count("invalid: failed") == 3
@@ -278,7 +78,7 @@ def test_what_joulery_did_not_write_is_never_deleted(spec: Path, tmp_path: Path)
     work.mkdir()
     (work / "thesis.txt").write_text("keep")
     for option in ("--plain", "--force", "--resume"):
-        refused = _joulery("run", spec, "--out", tmp_path / "small", option, code=2)
+        refused = joulery("run", spec, "--out", tmp_path / "small", option, code=2)
         assert "thesis.txt, which belongs to no campaign" in refused.stderr
     assert (work / "thesis.txt").read_text() == "keep"
 
@@ -306,7 +106,7 @@ def test_a_folder_that_cannot_be_a_dataset_is_refused(spec: Path, tmp_path: Path
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "mine.txt").write_text("keep")
     done = subprocess.run(
-        _command("run", spec, "--out", out, "--force"),
+        command("run", spec, "--out", out, "--force"),
         capture_output=True,
         text=True,
         check=False,
@@ -320,7 +120,7 @@ def test_a_folder_that_cannot_be_a_dataset_is_refused(spec: Path, tmp_path: Path
 def test_a_finished_dataset_is_not_overwritten_unasked(spec: Path, finished: Path) -> None:
     """Without --force the folder is refused, and what is in it stays."""
     before = (finished / "trials.csv").read_bytes()
-    refused = _joulery("run", spec, "--out", finished, "--plain", code=2)
+    refused = joulery("run", spec, "--out", finished, "--plain", code=2)
     assert str(finished) in refused.stderr
     assert (finished / "trials.csv").read_bytes() == before
 
@@ -340,7 +140,7 @@ def test_a_wrong_specification_gives_one_message_and_exit_2(
     """A mistake is told in one message, and nothing is left on disk."""
     path = tmp_path / "wrong.yaml"
     path.write_text(SPEC.replace(old, new))
-    done = _joulery("run", path, "--out", tmp_path / "out", code=2)
+    done = joulery("run", path, "--out", tmp_path / "out", code=2)
     assert words in done.stderr
     assert done.stderr.count("Error") == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["wrong.yaml"]
@@ -369,7 +169,7 @@ def test_broken_data_gives_one_message_and_exit_2(
     if content is not None:
         path.write_text(content)
     out = tmp_path / "out"
-    done = _joulery("run", spec, "--out", out, "--data", f"traffic_prediction={path}", code=2)
+    done = joulery("run", spec, "--out", out, "--data", f"traffic_prediction={path}", code=2)
     assert "DatasetError" in done.stderr
     assert str(path) in done.stderr
     assert words in done.stderr
@@ -386,7 +186,7 @@ def test_the_labelled_series_of_numenta_are_measured(test_data: Path, tmp_path: 
     )
     out = tmp_path / "numenta"
     data = test_data / "nab"
-    _joulery("run", path, "--out", out, "--plain", "--data", f"anomaly_detection={data}")
+    joulery("run", path, "--out", out, "--plain", "--data", f"anomaly_detection={data}")
     dataset = load(out)
     trials = dataset.trials[dataset.trials["scenario"] == "anomaly_detection"]
     assert set(trials["model"]) == {"seasonal_zscore", "autoencoder"}
@@ -398,6 +198,6 @@ def test_the_labelled_series_of_numenta_are_measured(test_data: Path, tmp_path: 
 
 def test_a_traceback_is_for_those_who_ask(tmp_path: Path) -> None:
     """JOULERY_DEBUG=1 shows where an error came from."""
-    done = _joulery("run", tmp_path / "no.yaml", code=1, environment={"JOULERY_DEBUG": "1"})
+    done = joulery("run", tmp_path / "no.yaml", code=1, environment={"JOULERY_DEBUG": "1"})
     assert "Traceback" in done.stderr
     assert "SpecError" in done.stderr

@@ -51,12 +51,12 @@ INVALID = VALID | {
 def test_the_log_has_a_line_per_trial() -> None:
     """A log line names trial, configuration, load, the three figures and the verdict."""
     out = io.StringIO()
-    with PlainLog(Console(file=out, width=60)) as log:
-        log.begin("Small", 9, 2, "estimated (estimate:cpu)")
-        log.trial(PLANNED, 9)
-        log.phase("window")
-        log.finished(VALID)
-        log.finished(INVALID)
+    log = PlainLog(Console(file=out, width=60))
+    log.begin("Small", 9, 2, "estimated (estimate:cpu)")
+    log.trial(PLANNED, 9)
+    log.phase("window")
+    log.finished(VALID)
+    log.finished(INVALID)
     head, first, second = out.getvalue().splitlines()
     assert head == "Small: 9 trials, 2 done; energy: estimated (estimate:cpu)"
     for part in ("3/9", "double", "poisson 50 Hz", "1.23 ms", "4.50 mJ", "error 0.500", "| valid"):
