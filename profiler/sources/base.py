@@ -20,6 +20,7 @@ class Kind(StrEnum):
     CPU = "cpu"
     DRAM = "dram"
     GPU = "gpu"
+    NPU = "npu"
     PLATFORM = "platform"
     """The whole machine, everything else included."""
 
@@ -81,7 +82,7 @@ class Source(Protocol):
         """The domains, in the order in which `sample` gives them; they never change."""
 
     def sample(self) -> tuple[Reading, ...]:
-        """Read every domain once.
+        """Read every domain once. One that cannot be read is left out, as long as another can.
 
         Raises:
             SourceUnavailable: The sensor is no longer there.
