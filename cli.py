@@ -6,18 +6,22 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from . import __version__
 from .errors import JouleryError, SpecError
+
+if TYPE_CHECKING:
+    from .campaigns.doctor import Section
 
 __all__ = ["app", "main"]
 
@@ -160,26 +164,68 @@ def report(folder: DatasetFolder) -> None:
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    sysfs: Annotated[
+        Path | None,
+        typer.Option(
+            "--sysfs",
+            metavar="DIR",
+            help="Look at a copy of /sys instead of this "
+            "machine; /proc is expected beside it. Nothing is compared: a copy stands still.",
+        ),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--seconds",
+            metavar="S",
+            min=0.0,
+            help="How long to compare two readings of one device; 0 does not. By default what "
+            "the sensors need, 1 to 5 s.",
+        ),
+    ] = None,
+) -> None:
     """Say what can be measured on this machine, and what to do about the rest."""
-    from .campaigns.doctor import checks
+    from rich.progress import Progress
 
-    table = Table(expand=True, box=SIMPLE_HEAD, padding=(0, 1))
-    for column in ("", ""):
-        table.add_column(column, no_wrap=True)
-    for column in ("found", "what to do"):
-        table.add_column(column, overflow="fold", ratio=1)
-    for title, rows in checks():
-        table.add_row(f"[bold]{title}[/bold]")
-        for row in rows:
-            table.add_row(
-                f" {escape(row.what)}",
-                f"[{row.colour}]{row.state}[/{row.colour}]",
-                escape(row.found),
-                escape(row.remedy),
+    from .campaigns.doctor import agreement, checks, tree_checks
+    from .campaigns.recorded import recorded_host
+    from .profiler.host import Host
+    from .profiler.sources import discover
+
+    if sysfs is not None:
+        _out.print(_checklist(tree_checks(recorded_host(sysfs))))
+        return
+    host = Host()
+    found = discover(host)
+    compared = None
+    if seconds != 0:
+        with Progress(console=_errors, transient=True, disable=not _errors.is_terminal) as bar:
+            task = bar.add_task("comparing readings", total=1.0)
+            compared = agreement(
+                found.sources,
+                host,
+                seconds=seconds,
+                progress=lambda done: bar.update(task, completed=done),
             )
-        table.add_section()
-    _out.print(table)
+    energy, *others = checks(host, found=found)
+    _out.print(_checklist([energy, *([compared] if compared else []), *others]))
+
+
+def _checklist(sections: Sequence[Section]) -> Table:
+    """Lay out what the doctor found; what to do stands below what was found, for narrow screens."""
+    table = Table(expand=True, box=None, padding=(0, 1), show_header=False)
+    table.add_column(overflow="fold", max_width=24)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold", ratio=1)
+    for title, rows in sections:
+        table.add_row(Text(title, style="bold"))
+        for row in rows:
+            # No markup: in "intel-rapl:a:0" it sees an emoji.
+            found = f"{row.found}\n→ {row.remedy}" if row.remedy else row.found
+            table.add_row(Text(f" {row.what}"), Text(row.state, style=row.colour), Text(found))
+        table.add_row()
+    return table
 
 
 @app.command()

@@ -11,9 +11,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ..datasets.schema import ENERGY
-from ..profiler.attribution import IdleModel, attribute_window
+from ..profiler.attribution import attribute_window
 from ..profiler.latency import quantile
 from ..profiler.meter import WindowResult
+from ..profiler.power_model import PowerModel
 from ..profiler.quantities import Energy
 from ..profiler.sources import Kind
 from .design import PlannedTrial
@@ -110,7 +111,7 @@ def latency_facts(
 
 
 def energy_facts(
-    observed: Observed, idle: Mapping[Kind, IdleModel], answered: int
+    observed: Observed, idle: Mapping[Kind, PowerModel], answered: int
 ) -> dict[str, Any]:
     """Return the columns of energy and of the work it was shared by."""
     window = observed.windows["window"]

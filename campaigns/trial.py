@@ -18,8 +18,9 @@ import pyarrow as pa
 
 from ..datasets.schema import ENERGY, trials_table
 from ..errors import TrialError
-from ..profiler.attribution import IdleModel, observe_window
+from ..profiler.attribution import observe_window
 from ..profiler.meter import EnergyMeter, WindowResult
+from ..profiler.power_model import PowerModel
 from ..profiler.sources import Discovery, Kind
 from ..profiler.work import ProcessGroup
 from .design import PlannedTrial
@@ -68,7 +69,7 @@ class Bench:
     meter: EnergyMeter
     generator: LoadGenerator
     generator_work: ProcessGroup
-    idle: dict[Kind, IdleModel]
+    idle: dict[Kind, PowerModel]
     sources: str
     workloads: Mapping[str, Workload]
 
@@ -126,6 +127,8 @@ def run_trial(
         assessment = bench.workloads[scenario.name].assess(
             observed.schedule.samples[answered], observed.answers.outputs
         )
+    for model in bench.idle.values():
+        model.forget("service")  # the last trial's was another one, or worked otherwise
     for name, reading in observed.windows.items():
         observe_window(bench.idle, reading, loaded=name in ("warmup", "window"))
     row = (

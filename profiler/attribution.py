@@ -1,30 +1,30 @@
-"""Who used the energy: the one formula, and the idle power it needs.
+"""Who used the energy: the one formula.
 
 For a device over a time, `energy = idle + active`. Idle power is learned from what the device
-draws at different loads; active energy is shared among consumers by their counted work. What
-nobody named is `system`. The parts add up to the whole, whatever happens.
+draws at different loads (`power_model`); active energy is shared among consumers by their counted
+work, each second of work weighed by what was learned of its consumer. What nobody named is
+`system`. The parts add up to the whole, whatever happens.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .quantities import Energy, Provenance, sum_energy
+from .margins import ESTIMATED_ACTIVE_FACTOR, Margin, split_work
+from .power_model import PowerModel
+from .quantities import Energy, Provenance, sum_energy, weakest
 from .sources.base import Kind
 from .window import WindowResult
 
 __all__ = [
     "ESTIMATED_ACTIVE_FACTOR",
     "Attribution",
-    "IdleModel",
     "IdlePolicy",
-    "IdlePower",
     "attribute",
     "attribute_window",
     "observe_window",
@@ -32,99 +32,7 @@ __all__ = [
 
 IdlePolicy = Literal["none", "time_share", "request", "reservation"]
 
-ESTIMATED_ACTIVE_FACTOR = 1.5
-"""A model knows what load adds less well than the whole, of which idle is a large part: for the
-active part of an estimate both ends of the interval move by this factor. 95 % of the recorded
-loads of five machines then lie inside."""
-
-_NOISE_RATIO = 0.01
-"""Power of one device at one load varies at least so much; few observations cannot show it."""
-
-_NOTHING_W = 1e-6
-"""Less power than that is none: a device that draws it is off."""
-
-_SLOPE_RATIO = 10.0
-"""Full load may add up to about this many times the power seen so far (one standard deviation)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IdlePower:
-    """Idle power with its 95 % interval, in watts."""
-
-    value_w: float
-    low_w: float
-    high_w: float
-
-
-class IdleModel:
-    """Learns the idle power of one device, or of several taken together.
-
-    Recursive least squares of power on utilisation, weighted by duration, with a broad prior on
-    the slope: without any spread in load the intercept stays uncertain instead of wrong. Feed it
-    times of at least 20 updates of the sensor, idle ones among them.
-    """
-
-    def __init__(self) -> None:
-        # Sums of w, wu, wu², wp, wup, wp²: all that least squares needs to remember.
-        self._moments: NDArray[np.float64] = np.zeros(6)
-        self._count = 0
-        self._lowest_w = math.inf
-        self._highest_w = 0.0
-
-    def observe(self, *, power_w: float, utilisation_ratio: float, duration_s: float) -> None:
-        """Learn from one time.
-
-        Args:
-            power_w: Mean power, 0 or more.
-            utilisation_ratio: Mean utilisation of the device, 0 to 1.
-            duration_s: How long.
-
-        Raises:
-            ValueError: When a figure is out of its range.
-        """
-        finite = all(map(math.isfinite, (power_w, utilisation_ratio, duration_s)))
-        if not finite or power_w < 0 or not 0 <= utilisation_ratio <= 1 or duration_s <= 0:
-            raise ValueError(
-                "power must be 0 or more, utilisation within [0, 1], duration positive; found "
-                f"{power_w} W, {utilisation_ratio}, {duration_s} s"
-            )
-        u, p = utilisation_ratio, power_w
-        self._moments += duration_s * np.array([1.0, u, u * u, p, u * p, p * p])
-        self._count += 1
-        self._lowest_w, self._highest_w = min(self._lowest_w, p), max(self._highest_w, p)
-
-    @property
-    def observations(self) -> int:
-        """How many times were observed."""
-        return self._count
-
-    def power(self) -> IdlePower | None:
-        """Return the idle power, never below 0 nor above the lowest observed; `None` untaught."""
-        if self._count == 0:
-            return None
-        if self._highest_w < _NOTHING_W:
-            return IdlePower(value_w=0.0, low_w=0.0, high_w=0.0)
-        w, wu, wuu, wp, wup, wpp = self._moments
-        normal, right = np.array([[w, wu], [wu, wuu]]), np.array([wp, wup])
-        # Noise per second of observation; the mean duration turns a mean power's noise into it.
-        floor = (_NOISE_RATIO * self._highest_w) ** 2 * (w / self._count)
-        noise = floor
-        prior = np.diag([0.0, 1 / (_SLOPE_RATIO * self._highest_w) ** 2])
-        for _ in range(2):  # the noise decides how much the prior counts, and the fit the noise
-            fit = np.linalg.solve(normal / noise + prior, right / noise)
-            left = wpp - 2 * fit @ right + fit @ normal @ fit
-            noise = max(floor, left / max(1, self._count - 2))
-        half_w = 1.96 * math.sqrt(np.linalg.inv(normal / noise + prior)[0, 0])
-
-        def clamped(power_w: float) -> float:
-            return min(max(0.0, power_w), self._lowest_w)
-
-        # The lowest observed power was drawn under some load, but it was measured with noise.
-        high_w = min(float(fit[0]) + half_w, self._lowest_w * (1 + 1.96 * _NOISE_RATIO))
-        value_w = clamped(float(fit[0]))
-        return IdlePower(
-            value_w=value_w, low_w=clamped(float(fit[0]) - half_w), high_w=max(value_w, high_w)
-        )
+_ACCELERATORS = (Kind.GPU, Kind.NPU)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,22 +44,29 @@ class Attribution:
         idle: Energy it would have drawn without load, so far as the idle policy gave it to nobody.
         system: Active energy of work that nobody named.
         parts: Energy of each named consumer.
+        random_j: For idle, system and each consumer in the parts' order, how much of the
+            interval's half-width is chance that the next time does not share.
+        edge_j: The same for the total: what one time misses at its edges the next one has.
     """
 
     total: Energy
     idle: Energy
     system: Energy
     parts: Mapping[str, Energy]
+    random_j: tuple[float, ...] = field(repr=False)
+    edge_j: float = field(default=0.0, repr=False)
 
 
 def attribute(
     energy: Energy,
     *,
     duration_s: float,
-    idle: IdleModel,
+    model: PowerModel,
     work_s: Mapping[str, float],
     busy_s: float,
     resolution_s: float = 0.01,
+    edge_j: float = 0.0,
+    signals: Mapping[str, tuple[float, ...]] | None = None,
     idle_policy: IdlePolicy = "none",
     shares: Mapping[str, float] | None = None,
 ) -> Attribution:
@@ -160,43 +75,53 @@ def attribute(
     Args:
         energy: The energy of the time.
         duration_s: How long it was.
-        idle: The idle power, taught with at least one observation.
+        model: What was learned of the device, from at least one observation.
         work_s: Work of each named consumer: CPU seconds, or busy seconds of another device.
         busy_s: Work of all, named or not, in the same unit. Where the named ones exceed it (the
             kernel counts the two apart), their sum counts.
         resolution_s: Smallest step of `busy_s`.
+        edge_j: How much of the energy's half-width comes from the edges of the time: what one
+            time misses there the next one has.
+        signals: What was counted of consumers beside their work, see `PowerModel`.
         idle_policy: Who bears the idle energy: "none" of the consumers; "time_share" by work,
             `system` included; "request" by `shares`, in full; "reservation" by `shares` as
             fractions of the device, what is not reserved staying idle.
         shares: For the last two policies, a weight for each name of `work_s`.
 
     Raises:
-        ValueError: When a figure is out of its range or the idle model was taught nothing.
+        ValueError: When a figure is out of its range or the model was taught nothing.
     """
     _check(duration_s, work_s, busy_s)
-    power = idle.power()
-    if power is None:
-        raise ValueError("the idle model needs at least one observation")
-    idle_j = min(power.value_w * duration_s, energy.value_j)
+    fit = model.fit()
+    if fit is None:
+        raise ValueError("the power model needs at least one observation")
     named_s = math.fsum(work_s.values())
     whole_s = max(busy_s, named_s)
-    work = {name: spent_s / whole_s if whole_s > 0 else 0.0 for name, spent_s in work_s.items()}
-    idle_share = _idle_shares(idle_policy, work, shares or {})
-    # The node's rest is rounded to a tick at both ends.
-    noise = min(1.0, 2 * resolution_s / whole_s) if whole_s > 0 else 1.0
-
-    margin = _Margin(energy, idle_j, power, duration_s)
+    split = split_work(fit.admitting(work_s), work_s, whole_s - named_s, signals or {})
+    idle_share = _idle_shares(idle_policy, work_s, whole_s, shares or {})
     kept = max(0.0, 1.0 - math.fsum(idle_share.values()))
     system_idle = kept if idle_policy == "time_share" else 0.0
-    named = min(1.0, math.fsum(work.values()))
+    # Without work nobody is active: what is left above the idle power stays idle.
+    still = 1.0 if whole_s == 0 else 0.0
+    margin = Margin(
+        energy=energy,
+        idle_j=min(fit.idle.value_w * duration_s, energy.value_j),
+        duration_s=duration_s,
+        edge_j=edge_j,
+        work_noise=min(1.0, 2 * resolution_s / whole_s) if whole_s > 0 else 0.0,
+        split=split,
+    )
+    idle, *rest = margin.parts(
+        np.array([kept - system_idle, system_idle, *idle_share.values()]),
+        np.array([still, *split.shares]),
+    )
     return Attribution(
         total=energy,
-        idle=margin.part(kept - system_idle, 0.0, 0.0),
-        system=margin.part(system_idle, 1.0 - named, named * noise),
-        parts={
-            name: margin.part(idle_share[name], share, share * noise)
-            for name, share in work.items()
-        },
+        idle=idle[0],
+        system=rest[0][0],
+        parts={name: part for name, (part, _) in zip(work_s, rest[1:], strict=True)},
+        random_j=tuple(chance for _, chance in (idle, *rest)),
+        edge_j=edge_j,
     )
 
 
@@ -207,106 +132,79 @@ def _check(duration_s: float, work_s: Mapping[str, float], busy_s: float) -> Non
 
 
 def _idle_shares(
-    policy: IdlePolicy, work: Mapping[str, float], shares: Mapping[str, float]
+    policy: IdlePolicy, work_s: Mapping[str, float], whole_s: float, shares: Mapping[str, float]
 ) -> dict[str, float]:
     """Return the fraction of idle energy that each consumer bears; they sum to 1 at most."""
     if policy == "none":
-        return dict.fromkeys(work, 0.0)
+        return dict.fromkeys(work_s, 0.0)
     if policy == "time_share":
-        return dict(work)
-    if shares.keys() != work.keys() or any(not 0 <= share < math.inf for share in shares.values()):
+        return {name: s / whole_s if whole_s > 0 else 0.0 for name, s in work_s.items()}
+    if shares.keys() != work_s.keys() or any(not 0 <= s < math.inf for s in shares.values()):
         raise ValueError(f"idle policy {policy!r} needs a share, 0 or more, for each consumer")
     asked = math.fsum(shares.values())
     if policy == "request":
-        return {name: share / asked if asked > 0 else 0.0 for name, share in shares.items()}
+        return {name: shares[name] / asked if asked > 0 else 0.0 for name in work_s}
     if asked > 1 + 1e-9:
         raise ValueError(f"more than the whole device is reserved: {asked}")
-    return dict(shares)
+    return {name: shares[name] for name in work_s}
 
 
 @dataclass(frozen=True, slots=True)
-class _Margin:
-    """Gives each part its interval.
+class _Work:
+    """Who worked on the devices of one kind."""
 
-    Three errors meet in a part. The device's energy: for a sensor an amount of joules that could
-    belong to any part; for an estimate a factor common to all parts, wider for the active one.
-    The idle power, from the regression. The counted work, from its resolution.
-    """
-
-    energy: Energy
-    idle_j: float
-    idle: IdlePower
-    duration_s: float
-
-    def part(self, idle_share: float, work_share: float, work_noise: float) -> Energy:
-        """Return a share of idle and of active energy, the latter known to `work_noise`."""
-        active_j = self.energy.value_j - self.idle_j
-        value_j = idle_share * self.idle_j + work_share * active_j
-        # What idle takes, active lacks: a part that bears both in one share does not feel it.
-        swing = abs(idle_share - work_share)
-        idle_low_j = max(0.0, self.idle_j - self.idle.low_w * self.duration_s)
-        idle_high_j = max(0.0, self.idle.high_w * self.duration_s - self.idle_j)
-        down, up = (
-            (idle_high_j, idle_low_j) if work_share > idle_share else (idle_low_j, idle_high_j)
-        )
-        work_j = work_noise * active_j
-        low_j, high_j = self._device(idle_share, work_share)
-        low_j = max(0.0, value_j - math.hypot(low_j, swing * down, work_j))
-        high_j = value_j + math.hypot(high_j, swing * up, work_j)
-        return Energy(
-            value_j=value_j,
-            low_j=low_j,
-            high_j=min(high_j, max(self.energy.high_j, value_j)),
-            provenance=_apportioned(self.energy.provenance),
-        )
-
-    def _device(self, idle_share: float, work_share: float) -> tuple[float, float]:
-        """Return how far the device's own error moves a part, down and up, in joules."""
-        whole = self.energy
-        if whole.provenance is not Provenance.ESTIMATED or whole.value_j == 0:
-            share = max(idle_share, work_share)
-            return share * (whole.value_j - whole.low_j), share * (whole.high_j - whole.value_j)
-        idle_j = idle_share * self.idle_j
-        active_j = work_share * (whole.value_j - self.idle_j)
-        low, high = whole.low_j / whole.value_j, whole.high_j / whole.value_j
-        wide = ESTIMATED_ACTIVE_FACTOR
-        return (
-            idle_j * (1 - low) + active_j * (1 - low / wide),
-            idle_j * (high - 1) + active_j * (high * wide - 1),
-        )
+    named_s: Mapping[str, float]
+    busy_s: float
+    capacity: float
+    resolution_s: float
+    counted: bool
 
 
-def _apportioned(provenance: Provenance) -> Provenance:
-    """Return what a share of such a whole is: an estimate's share remains an estimate."""
-    estimated = provenance is Provenance.ESTIMATED
-    return Provenance.ESTIMATED if estimated else Provenance.APPORTIONED
+def _work(window: WindowResult, kind: Kind, owner: str | None) -> _Work:
+    """Return the work on one kind of device; an accelerator nobody counts belongs to `owner`."""
+    if kind not in _ACCELERATORS:
+        return _Work(window.work_s, window.busy_s, window.cpus, window.resolution_s, True)
+    counted = {name: usage.work_s(kind) for name, usage in window.usage.items()}
+    devices = sum(entry.summed and entry.kind is kind for entry in window.domains.values())
+    if any(spent_s is not None for spent_s in counted.values()):
+        named = {name: 0.0 if s is None else s for name, s in counted.items()}
+        busy_s = window.accelerators_s.get(kind, math.fsum(named.values()))
+        return _Work(named, busy_s, devices, 0.0, True)
+    # Possession is known exactly; only CPU work is counted in ticks.
+    held = {name: devices * window.duration_s * (name == owner) for name in counted}
+    return _Work(held, devices * window.duration_s, devices, 0.0, False)
 
 
 def observe_window(
-    models: dict[Kind, IdleModel], window: WindowResult, *, loaded: bool = False
+    models: dict[Kind, PowerModel], window: WindowResult, *, loaded: bool = False
 ) -> None:
-    """Teach the idle model of each kind of device with one window; gaps teach nothing.
+    """Teach the power model of each kind of device with one window; gaps teach nothing.
 
     Args:
         models: By kind; a kind not yet there is added.
         window: The window.
-        loaded: Accelerators worked in it. Their load is not counted, so such a window teaches
+        loaded: Accelerators worked in it. Where their load is not counted, such a window teaches
             nothing about their idle power.
     """
     for kind, energy in window.kinds.items():
-        accelerator = kind is Kind.GPU
-        if energy is None or window.duration_s <= 0 or (accelerator and loaded):
+        work = _work(window, kind, None)
+        if energy is None or window.duration_s <= 0 or (loaded and not work.counted):
             continue
-        models.setdefault(kind, IdleModel()).observe(
+        signals = window.signals if kind not in _ACCELERATORS else {}
+        if kind not in models:
+            models[kind] = PowerModel(work.capacity)
+        models[kind].observe(
             power_w=energy.value_j / window.duration_s,
-            utilisation_ratio=0.0 if accelerator else window.utilisation_ratio,
             duration_s=window.duration_s,
+            work_s=work.named_s,
+            busy_s=work.busy_s if work.counted else 0.0,
+            signals=signals,
         )
 
 
 def attribute_window(
     window: WindowResult,
-    idle: Mapping[Kind, IdleModel],
+    models: Mapping[Kind, PowerModel],
     *,
     owner: str | None = None,
     idle_policy: IdlePolicy = "none",
@@ -314,13 +212,14 @@ def attribute_window(
 ) -> Attribution | None:
     """Share a window's energy among its consumers, each kind of device by its own work.
 
-    CPU, memory and platform are shared by CPU seconds. A GPU is taken as exclusive: its active
-    energy belongs to `owner`, or to `system` when there is none.
+    CPU, memory and platform are shared by CPU seconds, accelerators by their busy seconds. Where
+    nobody counts those, an accelerator is exclusive: its active energy belongs to `owner`, or to
+    `system` when there is none.
 
     Args:
         window: The window.
-        idle: The idle model of each kind in the window, see `observe_window`.
-        owner: The consumer that has the GPUs to itself.
+        models: The power model of each kind in the window, see `observe_window`.
+        owner: The consumer that has the uncounted accelerators to itself.
         idle_policy: See `attribute`.
         shares: See `attribute`.
 
@@ -333,38 +232,45 @@ def attribute_window(
     """
     several: list[Attribution] = []
     for kind, energy in window.kinds.items():
-        model = idle.get(kind)
+        model = models.get(kind)
         if energy is None or model is None:
             return None
-        work_s, busy_s = window.work_s, window.busy_s
-        if kind is Kind.GPU:
-            work_s = {name: window.duration_s * (name == owner) for name in work_s}
-            busy_s = window.duration_s
+        work = _work(window, kind, owner)
         several.append(
             attribute(
                 energy,
                 duration_s=window.duration_s,
-                idle=model,
-                work_s=work_s,
-                busy_s=busy_s,
-                # Possession is known exactly; only CPU work is counted in ticks.
-                resolution_s=0.0 if kind is Kind.GPU else window.resolution_s,
+                model=model,
+                work_s=work.named_s,
+                busy_s=work.busy_s,
+                resolution_s=work.resolution_s,
+                edge_j=window.edge_j(kind),
+                signals=None if kind in _ACCELERATORS else window.signals,
                 idle_policy=idle_policy,
                 shares=shares,
             )
         )
-    return _together(several, tuple(window.work_s)) if several else None
+    return _together(several) if several else None
 
 
-def _together(several: Sequence[Attribution], names: Sequence[str]) -> Attribution:
+def _together(several: Sequence[Attribution]) -> Attribution:
+    """Add the kinds of device up; each had a regression of its own, so their errors differ."""
+
     def total(parts: Sequence[Energy]) -> Energy:
-        whole = sum_energy(parts, errors="common")
+        estimated = weakest(part.provenance for part in parts) is Provenance.ESTIMATED
+        whole = sum_energy(parts, errors="common" if estimated else "independent")
         assert whole is not None  # no part is missing
         return whole
 
+    whole = sum_energy([one.total for one in several], errors="common")
+    assert whole is not None
     return Attribution(
-        total=total([one.total for one in several]),
+        total=whole,
         idle=total([one.idle for one in several]),
         system=total([one.system for one in several]),
-        parts={name: total([one.parts[name] for one in several]) for name in names},
+        parts={name: total([one.parts[name] for one in several]) for name in several[0].parts},
+        random_j=tuple(
+            math.hypot(*some) for some in zip(*(one.random_j for one in several), strict=True)
+        ),
+        edge_j=math.fsum(one.edge_j for one in several),
     )

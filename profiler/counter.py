@@ -14,6 +14,10 @@ from typing import Protocol
 __all__ = ["CounterDiff", "Delta", "Gap", "GapReason", "Meterable", "PowerSum"]
 
 
+PROVING_UPDATES = 20
+"""A counter that must move and did not in this many of its updates was never seen to count."""
+
+
 class GapReason(StrEnum):
     """Why the energy between two samples is not known."""
 
@@ -60,6 +64,9 @@ class Gap:
     reason: GapReason
 
 
+_DISBELIEF = {GapReason.RESET, GapReason.IMPLAUSIBLE}
+
+
 class Meterable(Protocol):
     """Turns the successive readings of one domain into energies or gaps."""
 
@@ -96,7 +103,11 @@ class CounterDiff:
     _last_t_s: float | None = field(default=None, init=False)
     _last_j: float | None = field(default=None, init=False)
     _moved_s: float = field(default=0.0, init=False)
+    _counting: bool = field(default=False, init=False)
+    """It has been seen to move since the baseline."""
     _stuck: bool = field(default=False, init=False)
+    _trusted: tuple[float, float] | None = field(default=None, init=False)
+    """Clock and reading before one that was not believed, until the counter counts again."""
 
     def __post_init__(self) -> None:
         bounds = (self.max_power_w, self.margin, 1.0 if self.modulus_j is None else self.modulus_j)
@@ -118,38 +129,90 @@ class CounterDiff:
             t_s: The clock at the reading, in seconds.
         """
         before_s, before_j = self._last_t_s, self._last_j
+        if not self._possible(reading):
+            return self._lose(t_s, GapReason.IMPLAUSIBLE)
         if before_s is None or before_j is None:
-            self._keep(reading, t_s)
-            start_s = t_s if before_s is None else min(before_s, t_s)
-            return Gap(start_s=start_s, end_s=t_s, reason=GapReason.BASELINE)
+            return self._begin(reading, t_s)
         if t_s == before_s:
             # Two looks at one instant: the baseline stays, so what moved counts with the next.
             return Delta(start_s=t_s, end_s=t_s, energy_j=0.0)
-        # Also the step that ends a rest counts: it holds energy of times already given up.
-        stuck = self._stuck
-        if reading != before_j or t_s < before_s:
-            self._moved_s, self._stuck = t_s, False
-        elif self.stuck_s is not None and t_s - self._moved_s >= self.stuck_s:
-            stuck = self._stuck = True
         self._last_t_s, self._last_j = t_s, reading
         if t_s < before_s:
+            self._restart(t_s)
+            self._trusted = None
             return Gap(start_s=t_s, end_s=before_s, reason=GapReason.CLOCK)
         energy_j, reason = self._judge(reading - before_j, t_s - before_s)
-        if stuck and reason is None:
-            reason = GapReason.STUCK
+        if reading == before_j:
+            reason = reason or self._rest(reading, t_s)
+        else:
+            reason = self._move(reading, t_s, (before_s, before_j), reason)
         if reason is not None:
             return Gap(start_s=before_s, end_s=t_s, reason=reason)
         return Delta(start_s=before_s, end_s=t_s, energy_j=energy_j)
 
     def miss(self, t_s: float) -> Gap:
         """Say that the reading at `t_s` failed; the next one is a new baseline."""
-        start_s = t_s if self._last_t_s is None else min(self._last_t_s, t_s)
-        self._last_t_s, self._last_j = t_s, None
-        return Gap(start_s=start_s, end_s=t_s, reason=GapReason.FAILED)
+        return self._lose(t_s, GapReason.FAILED)
 
-    def _keep(self, reading: float, t_s: float) -> None:
+    def _possible(self, reading: float) -> bool:
+        """Tell whether this can be the counter's value at all."""
+        top_j = math.inf if self.modulus_j is None else self.modulus_j + self.resolution_j
+        return math.isfinite(reading) and 0 <= reading <= top_j
+
+    def _restart(self, t_s: float) -> None:
+        self._moved_s, self._counting, self._stuck = t_s, False, False
+
+    def _lose(self, t_s: float, reason: GapReason) -> Gap:
+        before_s, before_j = self._last_t_s, self._last_j
+        if self._trusted is None and before_s is not None and before_j is not None:
+            self._trusted = (before_s, before_j)
+        start_s = t_s if before_s is None else min(before_s, t_s)
+        self._last_t_s, self._last_j = t_s, None
+        return Gap(start_s=start_s, end_s=t_s, reason=reason)
+
+    def _begin(self, reading: float, t_s: float) -> Gap:
+        """Take a baseline; what was read before a loss stays in mind if this does not follow it."""
+        start_s = t_s if self._last_t_s is None else min(self._last_t_s, t_s)
+        if self._trusted is not None:
+            trusted_s, trusted_j = self._trusted
+            _, reason = self._judge(reading - trusted_j, t_s - trusted_s)
+            if t_s <= trusted_s or reason not in _DISBELIEF:
+                self._trusted = None
         self._last_t_s, self._last_j = t_s, reading
-        self._moved_s, self._stuck = t_s, False
+        self._restart(t_s)
+        return Gap(start_s=start_s, end_s=t_s, reason=GapReason.BASELINE)
+
+    def _rest(self, reading: float, t_s: float) -> GapReason | None:
+        """Say why a reading that did not change is no rest; `None` when it is one."""
+        if self._trusted is not None:  # it jumped, and does not count since: a mere value
+            fell = reading < self._trusted[1]
+            return GapReason.RESET if fell else GapReason.IMPLAUSIBLE
+        if self.stuck_s is None:
+            return None
+        # What was never seen to count gets less patience: it may be a value without meaning.
+        proof_s = min(self.stuck_s, PROVING_UPDATES * self.update_s)
+        self._stuck = t_s - self._moved_s >= (self.stuck_s if self._counting else proof_s)
+        return GapReason.STUCK if self._stuck else None
+
+    def _move(
+        self, reading: float, t_s: float, before: tuple[float, float], reason: GapReason | None
+    ) -> GapReason | None:
+        """Say why a step is no energy, given what is wrong with it alone; `None` when it is."""
+        if self._trusted is not None:
+            trusted_s, trusted_j = self._trusted
+            if self._judge(reading - trusted_j, t_s - trusted_s)[1] is None:
+                # Back where it was: what was read in between was not this counter.
+                self._trusted = None
+                self._restart(t_s)
+                return reason or GapReason.IMPLAUSIBLE
+        if reason in _DISBELIEF:
+            self._trusted = self._trusted or before
+            self._restart(t_s)
+            return reason
+        # The step that ends a rest holds energy of times already given up.
+        reason = reason or (GapReason.STUCK if self._stuck else None)
+        self._moved_s, self._counting, self._stuck, self._trusted = t_s, True, False, None
+        return reason
 
     def _judge(self, step_j: float, elapsed_s: float) -> tuple[float, GapReason | None]:
         limit_j = self.max_power_w * (elapsed_s + self.update_s) * self.margin + self.resolution_j
@@ -158,9 +221,8 @@ class CounterDiff:
         if step_j < 0:
             if self.modulus_j is None or step_j + self.modulus_j > limit_j:
                 return 0.0, GapReason.RESET
-            step_j += self.modulus_j
-        if step_j < 0:  # the reading is beyond the modulus: not this counter's value
-            return 0.0, GapReason.RESET
+            # A reading may stand one step above the modulus; a wrap is no less than nothing.
+            step_j = max(0.0, step_j + self.modulus_j)
         if step_j > limit_j:
             return 0.0, GapReason.IMPLAUSIBLE
         return step_j, None

@@ -13,69 +13,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from ..errors import SourceError
-from .counter import CounterDiff, Delta, Gap, GapReason, Meterable, PowerSum
-from .quantities import Energy
-from .sources.base import Domain, Source
+from ..errors import SourceError, SourceUnavailable
+from .counter import CounterDiff, Delta, Gap, GapReason
+from .sources.base import Kind, Source
+from .track import Track, track_domain
+from .usage import Reader, Usage
 from .window import DomainEnergy, Interval, WindowResult
-from .work import NodeCpu
+from .work import CpuTotals, NodeCpu
 
 __all__ = ["DomainEnergy", "EnergyMeter", "Interval", "Window", "WindowResult"]
 
-STEADY_UPDATES = 20
-"""A time shorter than this many sensor updates does not tell its own mean power well enough."""
 
-
-@dataclass(slots=True)
-class _Track:
-    """One domain of one source, and what turns its readings into energies."""
-
-    source: str
-    domain: Domain
-    differ: Meterable
-
-    @property
-    def key(self) -> str:
-        return f"{self.source}:{self.domain.name}"
-
-    def energy(self, deltas: Sequence[Delta], jitter_s: float) -> Energy:
-        """Add up energies that follow one another, at least one.
-
-        The sensor's value may be as old as its update interval, and the reading off the window's
-        edges by `jitter_s` in all. Below `STEADY_UPDATES` updates the mean power says little, and
-        the edges are reckoned at the highest power instead.
-        """
-        domain = self.domain
-        value_j = math.fsum(delta.energy_j for delta in deltas)
-        elapsed_s = deltas[-1].end_s - deltas[0].start_s
-        steady = elapsed_s > STEADY_UPDATES * domain.update_s
-        mean_w = value_j / elapsed_s if elapsed_s > 0 else domain.max_power_w
-        stale_j = (mean_w if steady else domain.max_power_w) * domain.update_s
-        # A power somewhere between two readings: uniform, so that 95 % is 1.96 / sqrt(3) of it.
-        spread_j = 1.96 / math.sqrt(3) * math.hypot(*(delta.spread_j for delta in deltas))
-        edge_j = stale_j + min(mean_w, domain.max_power_w) * jitter_s + domain.resolution_j
-        width_j = math.hypot(edge_j, spread_j)
-        return Energy(
-            value_j=value_j,
-            low_j=max(0.0, value_j * domain.low_ratio - width_j),
-            high_j=value_j * domain.high_ratio + width_j,
-            provenance=domain.provenance,
-        )
-
-
-def _track(source: str, domain: Domain) -> _Track:
-    differ: Meterable
-    if domain.form == "power":
-        differ = PowerSum(max_power_w=domain.max_power_w)
-    else:
-        differ = CounterDiff(
-            max_power_w=domain.max_power_w,
-            modulus_j=domain.modulus_j,
-            update_s=domain.update_s,
-            resolution_j=domain.resolution_j,
-            stuck_s=domain.stuck_s,
-        )
-    return _Track(source, domain, differ)
+def _usage(read: Usage | float) -> Usage:
+    return read if isinstance(read, Usage) else Usage(cpu_s=read)
 
 
 class Window:
@@ -104,7 +54,21 @@ class Window:
 
     def __exit__(self, *_: object) -> None:
         if self._recording is not None:
-            self._result = self._meter._close(self._recording, self.name)
+            self._result = self._meter._close(self._recording, self.name)[0]
+
+    def lap(self) -> WindowResult:
+        """Return what was measured since the window's start or its last lap, and go on.
+
+        The next lap begins at the very readings with which this one ends, so that laps add up.
+        When the window is left, its `result` is what came after the last lap.
+
+        Raises:
+            RuntimeError: When the window is not open.
+        """
+        if self._recording is None or self._result is not None:
+            raise RuntimeError(f"window {self.name!r} is not open")
+        result, self._recording = self._meter._close(self._recording, self.name, again=True)
+        return result
 
 
 @dataclass(slots=True, eq=False)
@@ -114,8 +78,9 @@ class _Recording:
     start_s: float
     busy_s: float
     jitter_s: dict[str, float]
-    steps: list[tuple[_Track, Delta | Gap]] = field(default_factory=list)
-    work_s: dict[str, float] = field(default_factory=dict)
+    steps: list[tuple[Track, Delta | Gap]] = field(default_factory=list)
+    usage: dict[str, Usage] = field(default_factory=dict)
+    accelerators_s: dict[Kind, float] = field(default_factory=dict)
 
 
 class EnergyMeter:
@@ -134,6 +99,8 @@ class EnergyMeter:
         interval_s: Time between two samples on the meter's own thread; shortened when a counter
             could wrap twice in it. `None`: no thread, samples only at window edges.
         work: Busy seconds of the node.
+        accelerators: For each kind of accelerator, busy seconds of all of them together; where
+            there is none, those of the consumers add up to it.
 
     Raises:
         ValueError: When the interval is not positive or two domains share a name.
@@ -146,11 +113,12 @@ class EnergyMeter:
         clock: Callable[[], float],
         interval_s: float | None = 0.1,
         work: NodeCpu | None = None,
+        accelerators: Mapping[Kind, Callable[[], float]] | None = None,
     ) -> None:
         if interval_s is not None and interval_s <= 0:
             raise ValueError(f"the sampling interval must be positive, found {interval_s}")
         self._sources = [
-            (source, [_track(source.name, domain) for domain in source.domains])
+            (source, [track_domain(source.name, domain) for domain in source.domains])
             for source in sources
         ]
         tracks = [track for _, some in self._sources for track in some]
@@ -166,8 +134,9 @@ class EnergyMeter:
         self.gaps: Counter[tuple[str, GapReason]] = Counter()
         self._clock = clock
         self._work = work or NodeCpu()
-        self._consumers: dict[str, Callable[[], float]] = {}
-        self._spent_s: dict[str, float] = {}
+        self._accelerators = dict(accelerators or {})
+        self._consumers: dict[str, Reader] = {}
+        self._used: dict[str, Usage] = {}
         self._open_recordings: list[_Recording] = []
         self._jitter_s: dict[str, float] = {}
         self._lock = threading.RLock()
@@ -201,11 +170,12 @@ class EnergyMeter:
         return Window(name, self)
 
     @contextlib.contextmanager
-    def consumers(self, readers: Mapping[str, Callable[[], float]]) -> Iterator[None]:
-        """Count the CPU seconds of named consumers in every window open meanwhile.
+    def consumers(self, readers: Mapping[str, Reader], *, new: bool = False) -> Iterator[None]:
+        """Count what named consumers use in every window open meanwhile.
 
         Args:
-            readers: For each name a callable that returns cumulative CPU seconds.
+            readers: For each name a callable that returns its cumulative usage.
+            new: They began after the last sample: all they have used so far counts.
 
         Raises:
             ValueError: When a name is taken.
@@ -214,7 +184,8 @@ class EnergyMeter:
             taken = sorted(self._consumers.keys() & readers.keys())
             if taken:
                 raise ValueError(f"there already is a consumer named {', '.join(taken)}")
-            self._spent_s.update({name: read() for name, read in readers.items()})
+            began = {name: _usage(read()) for name, read in readers.items()}
+            self._used |= {n: used.since(used) for n, used in began.items()} if new else began
             self._consumers.update(readers)
         try:
             yield
@@ -224,7 +195,7 @@ class EnergyMeter:
                     self._count_work()
                 finally:
                     for name in readers:
-                        del self._consumers[name], self._spent_s[name]
+                        del self._consumers[name], self._used[name]
 
     def sample(self) -> float:
         """Read everything once, now.
@@ -239,7 +210,7 @@ class EnergyMeter:
             self._count_work()
             return t_s
 
-    def _read(self, source: Source, tracks: Sequence[_Track]) -> None:
+    def _read(self, source: Source, tracks: Sequence[Track]) -> None:
         before_s = self._clock()
         try:
             values = {reading.domain.name: reading.value for reading in source.sample()}
@@ -258,29 +229,49 @@ class EnergyMeter:
 
     def _count_work(self) -> None:
         for name, read in self._consumers.items():
-            now_s = read()
-            passed_s = now_s - self._spent_s[name]
-            self._spent_s[name] = now_s
+            try:
+                now = _usage(read())
+            except SourceUnavailable:
+                continue  # it has ended: what it did since the last look nobody counted
+            step = now.since(self._used[name])
+            self._used[name] = now
             for recording in self._open_recordings:
-                recording.work_s[name] = recording.work_s.get(name, 0.0) + passed_s
+                before = recording.usage.get(name)
+                recording.usage[name] = step if before is None else before.plus(step)
 
     def _open(self) -> _Recording:
         with self._lock:
             self._raise_broken()
             start_s = self.sample()
-            recording = _Recording(start_s, self._work.totals().busy_s, dict(self._jitter_s))
-            self._open_recordings.append(recording)
-            return recording
+            return self._record(start_s, self._work.totals(), self._accelerators_s())
 
-    def _close(self, recording: _Recording, name: str) -> WindowResult:
+    def _record(
+        self, start_s: float, totals: CpuTotals, accelerators_s: dict[Kind, float]
+    ) -> _Recording:
+        recording = _Recording(
+            start_s, totals.busy_s, dict(self._jitter_s), accelerators_s=accelerators_s
+        )
+        self._open_recordings.append(recording)
+        return recording
+
+    def _accelerators_s(self) -> dict[Kind, float]:
+        return {kind: read() for kind, read in self._accelerators.items()}
+
+    def _close(
+        self, recording: _Recording, name: str, *, again: bool = False
+    ) -> tuple[WindowResult, _Recording | None]:
+        """End a recording; if `again`, begin the next at the very same readings."""
+        following = None
         with self._lock:
             try:
                 end_s = self.sample()
-                totals = self._work.totals()
+                totals, accelerators_s = self._work.totals(), self._accelerators_s()
+                if again:
+                    following = self._record(end_s, totals, accelerators_s)
             finally:
                 self._open_recordings.remove(recording)
             self._raise_broken()
-        return WindowResult(
+        result = WindowResult(
             name=name,
             start_s=recording.start_s,
             end_s=end_s,
@@ -292,26 +283,31 @@ class EnergyMeter:
             busy_s=max(0.0, totals.busy_s - recording.busy_s),
             resolution_s=self._work.resolution_s,
             cpus=totals.cpus,
-            work_s=dict(recording.work_s),
+            usage=dict(recording.usage),
+            accelerators_s={
+                kind: max(0.0, now_s - recording.accelerators_s[kind])
+                for kind, now_s in accelerators_s.items()
+            },
             intervals=tuple(
                 self._interval(track, step)
                 for track, step in recording.steps
                 if step.end_s > step.start_s
             ),
         )
+        return result, following
 
-    def _domain_energy(self, track: _Track, recording: _Recording, end_s: float) -> DomainEnergy:
+    def _domain_energy(self, track: Track, recording: _Recording, end_s: float) -> DomainEnergy:
         steps = [step for owner, step in recording.steps if owner is track]
         gaps = Counter(
             step.reason for step in steps if isinstance(step, Gap) and step.end_s > step.start_s
         )
         deltas = [step for step in steps if isinstance(step, Delta)]
-        energy = None
+        energy, edge_j = None, 0.0
         if deltas and not gaps:
             # How far this source's readings stand from those of the work, at both edges.
             skew_s = abs((deltas[-1].end_s - deltas[0].start_s) - (end_s - recording.start_s))
             jitter_s = recording.jitter_s[track.source] + self._jitter_s[track.source]
-            energy = track.energy(deltas, skew_s + jitter_s / 2)
+            energy, edge_j = track.energy(deltas, skew_s + jitter_s / 2)
         return DomainEnergy(
             source=track.source,
             domain=track.domain.name,
@@ -319,12 +315,13 @@ class EnergyMeter:
             summed=track.domain.summed,
             energy=energy,
             gaps=gaps,
+            edge_j=edge_j,
         )
 
-    def _interval(self, track: _Track, step: Delta | Gap) -> Interval:
+    def _interval(self, track: Track, step: Delta | Gap) -> Interval:
         energy, gap = None, None
         if isinstance(step, Delta):
-            energy = track.energy([step], self._jitter_s[track.source])
+            energy, _ = track.energy([step], self._jitter_s[track.source])
         else:
             gap = step.reason
         return Interval(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .counter import GapReason
 from .quantities import Energy, sum_energy
 from .sources.base import Kind
+from .usage import Usage
 
 __all__ = ["DomainEnergy", "Interval", "WindowResult"]
 
@@ -44,6 +45,7 @@ class DomainEnergy:
         summed: It belongs to the non-overlapping set that makes the total.
         energy: The energy; `None` when a gap hides a part of it.
         gaps: How many gaps there were, by reason.
+        edge_j: How much of the energy's half-width comes from the edges of the window.
     """
 
     source: str
@@ -52,6 +54,7 @@ class DomainEnergy:
     summed: bool
     energy: Energy | None
     gaps: Mapping[GapReason, int]
+    edge_j: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +69,8 @@ class WindowResult:
         busy_s: Busy CPU seconds of the whole node.
         resolution_s: Smallest step of `busy_s`.
         cpus: Logical CPUs of the node.
-        work_s: CPU seconds of each named consumer while it was known to the meter.
+        usage: What each named consumer used while it was known to the meter.
+        accelerators_s: Busy seconds of the accelerators of a kind, where the meter counts them.
         intervals: Every domain's energies from sample to sample.
     """
 
@@ -77,13 +81,28 @@ class WindowResult:
     busy_s: float
     resolution_s: float
     cpus: int
-    work_s: Mapping[str, float]
+    usage: Mapping[str, Usage]
     intervals: tuple[Interval, ...]
+    accelerators_s: Mapping[Kind, float] = field(default_factory=dict)
 
     @property
     def duration_s(self) -> float:
         """Seconds between start and end."""
         return self.end_s - self.start_s
+
+    @property
+    def work_s(self) -> Mapping[str, float]:
+        """CPU seconds of each named consumer."""
+        return {name: used.cpu_s for name, used in self.usage.items()}
+
+    @property
+    def signals(self) -> Mapping[str, tuple[float, ...]]:
+        """What was counted of each consumer beside its work, of those that have it."""
+        return {name: used.signals for name, used in self.usage.items() if used.signals}
+
+    def edge_j(self, kind: Kind) -> float:
+        """How much of the half-width of a kind's energy comes from the window's edges."""
+        return sum(e.edge_j for e in self.domains.values() if e.summed and e.kind is kind)
 
     @property
     def utilisation_ratio(self) -> float:

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -21,6 +22,7 @@ __all__ = [
     "CpuTotals",
     "NodeCpu",
     "ProcessGroup",
+    "descendants",
     "parse_process_cpu_s",
     "parse_stat",
 ]
@@ -164,26 +166,37 @@ class ProcessGroup:
     def _descendants(self) -> Iterable[int]:
         if self.pid not in self._living:
             return []  # its orphans are known by number, and its own number may be another's now
-        try:
-            return list(self._listed())
-        except FileNotFoundError:
-            pass  # the kernel has no `children` files, or the first process is gone
-        try:
-            return [child.pid for child in psutil.Process(self.pid).children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
+        return descendants(self.pid, self._proc)
 
-    def _listed(self) -> Iterable[int]:
-        """Yield descendants from `/proc/<pid>/task/<tid>/children`: no walk over all processes."""
-        waiting = [self.pid]
-        while waiting:
-            pid = waiting.pop()
-            try:
-                tasks = os.listdir(self._proc / f"{pid}/task")  # noqa: PTH208 - names only
-                for task in tasks:
-                    children = (self._proc / f"{pid}/task/{task}/children").read_text().split()
-                    waiting += map(int, children)
-                    yield from map(int, children)
-            except (FileNotFoundError, ProcessLookupError):
-                if pid == self.pid:
-                    raise FileNotFoundError(pid) from None
+
+def descendants(pid: int, proc: Path) -> list[int]:
+    """Return the processes that a process started, and those that they started; none if gone.
+
+    Args:
+        pid: The first process, which is not in the list.
+        proc: Root of procfs.
+    """
+    try:
+        return list(_listed(pid, proc))
+    except FileNotFoundError:
+        pass  # the kernel has no `children` files, or the first process is gone
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _listed(first: int, proc: Path) -> Iterable[int]:
+    """Yield descendants from `/proc/<pid>/task/<tid>/children`: no walk over all processes."""
+    waiting = [first]
+    while waiting:
+        pid = waiting.pop()
+        try:
+            tasks = os.listdir(proc / f"{pid}/task")  # noqa: PTH208 - names only
+            for task in tasks:
+                children = (proc / f"{pid}/task/{task}/children").read_text().split()
+                waiting += map(int, children)
+                yield from map(int, children)
+        except (FileNotFoundError, ProcessLookupError):
+            if pid == first:
+                raise FileNotFoundError(pid) from None

@@ -5,13 +5,14 @@ A source reads. It does not subtract, sum or keep time; `counter` and `meter` do
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from ..quantities import Provenance
 
-__all__ = ["Domain", "Kind", "Reading", "Source", "SourceState", "SourceStatus"]
+__all__ = ["Choosy", "Domain", "Kind", "Reading", "Source", "SourceState", "SourceStatus"]
 
 
 class Kind(StrEnum):
@@ -89,6 +90,15 @@ class Source(Protocol):
             SourceForbidden: It may not be read.
             SourceFailed: It answered nonsense.
         """
+
+
+@runtime_checkable
+class Choosy(Protocol):
+    """A source that found more than it reads, and says so."""
+
+    @property
+    def dropped(self) -> Mapping[str, str]:
+        """What it leaves out, each with the reason, for people."""
 
 
 class SourceState(StrEnum):

@@ -2,7 +2,8 @@
 
 Kernel document: Documentation/power/powercap/powercap.rst. One set of zones that do not overlap
 is summed: packages and their memory, or the platform (psys) if asked. Cores and uncore are parts
-of a package: reported, never added.
+of a package: reported, never added. A zone that cannot be read keeps its place, so that the sum is
+unknown rather than smaller.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import SourceFailed, SourceForbidden, SourceUnavailable
+from ...errors import SourceError, SourceFailed, SourceForbidden, SourceUnavailable
 from ..quantities import Provenance
 from .base import Domain, Kind, Reading
 
@@ -23,8 +24,9 @@ UPDATE_S = 1e-3
 RESOLUTION_J = 61e-6
 """The coarsest common energy unit, 2**-14 J (Intel); AMD's is 2**-16 J."""
 
-STUCK_S = 2.0
-"""A package that is powered moves its counter in any second, however idle."""
+STUCK_S = 0.25
+"""A package that is powered moves its counter in this time, however idle: one coarse unit in it
+would be a quarter of a milliwatt. Memory may rest."""
 
 MIRROR_J = 1.0
 """Two dies of one package whose counters differ by less show one counter: read at once, real
@@ -62,14 +64,16 @@ class Zone:
         zone: The folder's name, for instance "intel-rapl:0:1". Numbers are hexadecimal.
         name: What it says it is: "package-0", "core", "uncore", "dram" or "psys".
         parent: The name of the zone it is a part of; `None` at the top.
-        modulus_uj: The counter wraps after this value.
+        modulus_uj: The counter wraps after this value; `None` when the zone does not tell.
+        note: For people: why it does not tell, or "".
     """
 
     path: Path
     zone: str
     name: str
     parent: str | None
-    modulus_uj: int
+    modulus_uj: int | None
+    note: str = ""
 
     @property
     def label(self) -> str:
@@ -126,17 +130,46 @@ def find_zones(sys: Path) -> tuple[Zone, ...]:
             remedy="on bare metal, load the kernel module intel_rapl_msr (Intel and AMD); "
             "most virtual machines have none",
         )
-    names = {zone: _text(path / "name") for zone, path in folders.items()}
-    return tuple(
-        Zone(
-            path=path,
-            zone=zone,
-            name=names[zone],
-            parent=names.get(zone.rpartition(":")[0]),
-            modulus_uj=_number(path / "max_energy_range_uj"),
+    names = {zone: _name(path) for zone, path in folders.items()}
+    zones = []
+    for zone, path in folders.items():
+        modulus_uj, note = _modulus(path)
+        zones.append(
+            Zone(
+                path=path,
+                zone=zone,
+                name=names[zone],
+                parent=names.get(zone.rpartition(":")[0]),
+                modulus_uj=modulus_uj,
+                note=note,
+            )
         )
-        for zone, path in folders.items()
-    )
+    return tuple(zones)
+
+
+def _name(path: Path) -> str:
+    """Return what a zone calls itself; one without a name is called like its folder."""
+    try:
+        return _text(path / "name") or path.name
+    except SourceError:
+        return path.name
+
+
+def _modulus(path: Path) -> tuple[int | None, str]:
+    """Return where the counter wraps, or `None` and why that is not known."""
+    try:
+        modulus_uj = _number(path / "max_energy_range_uj")
+    except SourceForbidden:
+        why = "may not be read"
+    except SourceUnavailable:
+        why = "is not there"
+    except SourceFailed as error:
+        why = f"is no range ({error.found})"
+    else:
+        if modulus_uj > 0:
+            return modulus_uj, ""
+        why = "is 0"
+    return None, f"max_energy_range_uj {why}: a fall of the counter is a gap, not a wrap"
 
 
 def choose_zones(zones: tuple[Zone, ...]) -> dict[Zone, str | None]:
@@ -147,17 +180,18 @@ def choose_zones(zones: tuple[Zone, ...]) -> dict[Zone, str | None]:
     another. The last two are told by reading: first one, the other, the first again.
 
     Returns:
-        For each zone what it mirrors, or `None`.
-
-    Raises:
-        SourceError: When a counter cannot be read.
+        For each zone what it mirrors, or `None`. A zone that cannot be read is its own.
     """
     mirrors: dict[Zone, str | None] = {}
     # Registers before the memory-mapped interface, low numbers first: the first one stays.
-    for zone in sorted(zones, key=lambda zone: ("mmio" in zone.zone, zone.zone)):
+    for zone in sorted(zones, key=_place):
         own = [other for other, mirrored in mirrors.items() if mirrored is None]
         mirrors[zone] = next((other.label for other in own if _mirrors(zone, other)), None)
     return mirrors
+
+
+def _place(zone: Zone) -> tuple[bool, list[int]]:
+    return "mmio" in zone.zone, [int(number, 16) for number in zone.zone.split(":")[1:]]
 
 
 def _mirrors(zone: Zone, other: Zone) -> bool:
@@ -168,7 +202,10 @@ def _mirrors(zone: Zone, other: Zone) -> bool:
         return False
     dies_of_one = mine["package"] == theirs["package"]
     slack_uj = MIRROR_J * 1e6 if dies_of_one else 0.0
-    before_uj, own_uj, after_uj = other.read_uj(), zone.read_uj(), other.read_uj()
+    try:
+        before_uj, own_uj, after_uj = other.read_uj(), zone.read_uj(), other.read_uj()
+    except SourceError:
+        return False
     return before_uj - slack_uj <= own_uj <= after_uj + slack_uj
 
 
@@ -195,37 +232,51 @@ class Powercap:
 
     def __init__(self, sys: Path, *, psys: bool = False) -> None:
         chosen = choose_zones(find_zones(sys))
-        self.dropped = {z.zone: of for z, of in chosen.items() if of is not None}
+        self.dropped = {z.zone: f"mirrors {of}" for z, of in chosen.items() if of is not None}
         self._zones = tuple(zone for zone, of in chosen.items() if of is None)
         self.domains = tuple(self._domain(zone, psys=psys) for zone in self._zones)
-        if not any(domain.summed for domain in self.domains):
+        summed = [domain for domain in self.domains if domain.summed]
+        if not summed:
             raise SourceUnavailable(
                 f"powercap {sys / 'class/powercap'}",
                 found=", ".join(zone.label for zone in self._zones),
                 expected="a psys zone" if psys else "a package zone",
             )
-        self.sample()
+        _, errors = self._read()
+        refused = [errors[domain] for domain in summed if domain in errors]
+        if len(refused) == len(summed):
+            raise refused[0]
 
     def _domain(self, zone: Zone, *, psys: bool) -> Domain:
         kind = _kind(zone)
-        whole = _PACKAGE.fullmatch(zone.name) is not None or kind is Kind.DRAM
+        package = _PACKAGE.fullmatch(zone.name) is not None
         return Domain(
             name=zone.label,
             kind=kind,
             form="counter",
             provenance=Provenance.MEASURED,
             max_power_w=_MAX_POWER_W[kind],
-            summed=kind is Kind.PLATFORM if psys else whole,
-            modulus_j=zone.modulus_uj / 1e6,
+            summed=kind is Kind.PLATFORM if psys else package or kind is Kind.DRAM,
+            modulus_j=None if zone.modulus_uj is None else zone.modulus_uj / 1e6,
             resolution_j=RESOLUTION_J,
             update_s=UPDATE_S,
-            stuck_s=STUCK_S if whole else None,
-            note=zone.zone,
+            stuck_s=STUCK_S if package else None,
+            note=f"{zone.zone}, {zone.note}" if zone.note else zone.zone,
         )
 
     def sample(self) -> tuple[Reading, ...]:
         """Read every zone once; see `Source`."""
-        return tuple(
-            Reading(domain, zone.read_uj() / 1e6)
-            for domain, zone in zip(self.domains, self._zones, strict=True)
-        )
+        readings, errors = self._read()
+        if not readings:
+            raise next(iter(errors.values()))
+        return readings
+
+    def _read(self) -> tuple[tuple[Reading, ...], dict[Domain, SourceError]]:
+        readings: list[Reading] = []
+        errors: dict[Domain, SourceError] = {}
+        for domain, zone in zip(self.domains, self._zones, strict=True):
+            try:
+                readings.append(Reading(domain, zone.read_uj() / 1e6))
+            except SourceError as error:
+                errors[domain] = error
+        return tuple(readings), errors

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -39,6 +41,80 @@ def test_wraps_are_forward_progress(start_j: float, steps: list[tuple[float, flo
     assert math.isclose(total_j, drawn_j, rel_tol=1e-9, abs_tol=1e-6)
 
 
+@given(
+    st.integers(100, 10**6),
+    st.data(),
+    st.lists(st.floats(0, 1), min_size=1, max_size=50),
+)
+def test_energy_is_exact_through_any_modulus(
+    modulus_j: int, data: st.DataObject, shares: list[float]
+) -> None:
+    """Whole joules through any modulus, sampled at any times within its bound, come out exactly."""
+    differ = CounterDiff(max_power_w=1.0, margin=1.0, modulus_j=modulus_j)
+    start_j = data.draw(st.integers(0, modulus_j - 1))
+    t_s, drawn_j, total_j = 0, 0, 0.0
+    differ.update(start_j, t_s)
+    for share in shares:
+        elapsed_s = 1 + int(share * (differ.longest_s - 2))
+        t_s += elapsed_s
+        drawn_j += data.draw(st.integers(0, elapsed_s))
+        step = differ.update((start_j + drawn_j) % modulus_j, t_s)
+        assert isinstance(step, Delta)
+        assert step.energy_j >= 0
+        total_j += step.energy_j
+    assert total_j == drawn_j
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 20), st.integers(0, 900)), min_size=2, max_size=30),
+    st.sets(st.integers(0, 29)),
+)
+def test_more_samples_tell_the_same(steps: list[tuple[int, int]], kept: set[int]) -> None:
+    """Leaving samples out in between does not change the sum, as long as the bound is kept."""
+    sums = []
+    for chosen in (set(range(len(steps))), kept | {len(steps) - 1}):
+        differ = CounterDiff(max_power_w=1000, modulus_j=10**6)
+        differ.update(0, 0)
+        t_s = drawn_j = 0
+        total_j = 0.0
+        for number, (elapsed_s, power_w) in enumerate(steps):
+            t_s += elapsed_s
+            drawn_j += elapsed_s * power_w
+            if number in chosen:
+                step = differ.update(drawn_j % 10**6, t_s)
+                assert isinstance(step, Delta)
+                total_j += step.energy_j
+        sums.append(total_j)
+    assert sums[0] == sums[1]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0.001, 100),
+            st.one_of(st.none(), st.just(math.nan), st.floats(-10, 2 * MODULUS_J), st.just(7.0)),
+        ),
+        min_size=1,
+        max_size=40,
+    ),
+    st.sampled_from([None, MODULUS_J]),
+    st.sampled_from([None, 2.0]),
+)
+def test_energies_and_gaps_cover_the_time(
+    samples: list[tuple[float, float | None]], modulus_j: float | None, stuck_s: float | None
+) -> None:
+    """Whatever is read or missed, every moment is in one energy or one gap, and none in two."""
+    differ = counter(modulus_j=modulus_j, stuck_s=stuck_s)
+    t_s = 100.0
+    steps: list[Delta | Gap] = []
+    for elapsed_s, reading_j in samples:
+        t_s += elapsed_s
+        steps.append(differ.miss(t_s) if reading_j is None else differ.update(reading_j, t_s))
+    assert steps[-1].end_s == t_s
+    assert all(before.end_s == after.start_s for before, after in itertools.pairwise(steps))
+    assert all(step.energy_j >= 0 for step in steps if isinstance(step, Delta))
+
+
 @given(st.lists(st.tuples(st.floats(-2, 200), st.floats(0, MODULUS_J)), max_size=40))
 def test_no_reading_makes_an_impossible_energy(samples: list[tuple[float, float]]) -> None:
     """Any readings at any times give gaps, or energies that the device can have drawn."""
@@ -60,13 +136,15 @@ def test_no_reading_makes_an_impossible_energy(samples: list[tuple[float, float]
         (500.0, 9000.0, 1.0, MODULUS_J, GapReason.IMPLAUSIBLE),
         (500.0, 501.0, 70.0, MODULUS_J, GapReason.TOO_LONG),
         (500.0, 501.0, -1.0, MODULUS_J, GapReason.CLOCK),
-        (MODULUS_J * 2, 3.0, 1.0, MODULUS_J, GapReason.RESET),
+        (500.0, MODULUS_J * 2, 1.0, MODULUS_J, GapReason.IMPLAUSIBLE),
+        (500.0, math.nan, 1.0, None, GapReason.IMPLAUSIBLE),
+        (500.0, -1.0, 1.0, MODULUS_J, GapReason.IMPLAUSIBLE),
     ],
 )
 def test_what_is_not_believed_is_named(
     first_j: float, then_j: float, elapsed_s: float, modulus_j: float | None, reason: GapReason
 ) -> None:
-    """A fall without a wrap, a jump, an ambiguous pause and a clock that steps back are gaps."""
+    """A fall, a jump, a long pause, a clock going back, an impossible value: gaps with names."""
     differ = counter(modulus_j=modulus_j)
     differ.update(first_j, 100.0)
     step = differ.update(then_j, 100.0 + elapsed_s)
@@ -95,13 +173,61 @@ def test_counters_move_in_lumps() -> None:
 def test_a_counter_that_stops_is_stuck() -> None:
     """A counter may rest; resting too long is a gap, and so is the step that ends the rest."""
     differ = counter(stuck_s=2.0)
-    differ.update(7.0, 0.0)
-    seen = [differ.update(reading_j, t_s) for t_s, reading_j in ((1, 7), (2, 7), (3, 9), (4, 10))]
-    assert [step.reason if isinstance(step, Gap) else step.energy_j for step in seen] == [
-        0.0,
-        GapReason.STUCK,
-        GapReason.STUCK,
-        1.0,
+    readings = [(0, 6), (1, 7), (2, 7), (3, 7), (4, 9), (5, 10)]
+    assert told(differ, readings)[1:] == [1.0, 0.0, GapReason.STUCK, GapReason.STUCK, 1.0]
+
+
+def test_a_counter_must_be_seen_to_count() -> None:
+    """A counter that may not rest and never moved is stuck long before a rest would be."""
+    differ = counter(stuck_s=2.0, update_s=0.001)
+    assert told(differ, [(0, 7), (0.01, 7), (0.02, 7)])[1:] == [0.0, GapReason.STUCK]
+
+
+def told(differ: CounterDiff, readings: Sequence[tuple[float, float]]) -> list[float | GapReason]:
+    """Return what a counter says to readings, each with its time: energies, and names of gaps."""
+    steps = [differ.update(reading_j, t_s) for t_s, reading_j in readings]
+    return [step.reason if isinstance(step, Gap) else step.energy_j for step in steps]
+
+
+@pytest.mark.parametrize("stuck_s", [None, 2.0])
+@pytest.mark.parametrize("glitch_j", [0.0, 40_000.0])
+def test_a_value_in_between_is_no_counter(glitch_j: float, stuck_s: float | None) -> None:
+    """A counter that reads something else for a while makes gaps only: no energy, and no zero."""
+    differ = counter(stuck_s=stuck_s)
+    readings = [(0, 500), (1, 510), (2, glitch_j), (3, glitch_j), (4, 540), (5, 550)]
+    *doubtful, last = told(differ, readings)[2:]
+    assert all(isinstance(step, GapReason) for step in doubtful)
+    assert last == 10.0
+
+
+def test_two_wrong_values_in_a_row() -> None:
+    """What was right is remembered through several wrong values: the return is no energy."""
+    readings = [(0, 500), (1, 510), (2, 40_000), (3, 0), (4, 530), (5, 540)]
+    assert told(counter(modulus_j=None), readings)[2:] == [
+        GapReason.IMPLAUSIBLE,
+        GapReason.RESET,
+        GapReason.IMPLAUSIBLE,
+        10.0,
+    ]
+
+
+def test_a_wrap_is_never_less_than_nothing() -> None:
+    """A reading one step above the modulus and then 0 is no negative energy."""
+    differ = counter(modulus_j=1e5, resolution_j=0.1)
+    assert told(differ, [(0, 1e5 + 0.05), (1, 0)])[1:] == [0.0]
+
+
+def test_after_a_loss_a_zero_is_no_energy() -> None:
+    """A zero after failed readings is a value until it counts; a smaller value that counts is."""
+    differ = counter()
+    told(differ, [(0, 500), (1, 510)])
+    differ.miss(2)
+    assert told(differ, [(3, 0), (4, 0), (5, 0), (6, 20), (7, 50)]) == [
+        GapReason.BASELINE,
+        GapReason.RESET,
+        GapReason.RESET,
+        20.0,
+        30.0,
     ]
 
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from joulery.errors import SourceFailed
 from joulery.profiler.counter import GapReason
-from joulery.profiler.meter import STEADY_UPDATES, EnergyMeter
+from joulery.profiler.meter import EnergyMeter
 from joulery.profiler.quantities import Provenance
 from joulery.profiler.sources import Domain, Kind, discover
+from joulery.profiler.track import STEADY_UPDATES
 from joulery.profiler.work import ProcessGroup
 
 from .fakes import PlayedCpu, PlayedSource, Ticker

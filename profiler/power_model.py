@@ -1,0 +1,259 @@
+"""What a device draws without load, and how unlike its consumers' work is: learned as it runs.
+
+A Bayesian regression of power on work. Power is idle power, plus a concave curve of all work
+(waking up costs, frequency falls), plus what each consumer's second of work draws more or less
+than the common one: a random effect per consumer, whose size is learned as well (a mixed model,
+Henderson 1975; evidence after MacKay 1992). Where nothing tells consumers apart they stay alike,
+and the interval says so. Nothing is read and nothing shared out here; `attribution` does that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .moments import BASE, Curve, Moments
+from .power_fit import SYSTEM, Fit, IdlePower, Regression, blank, regress
+
+__all__ = ["SYSTEM", "Fit", "IdlePower", "PowerModel"]
+
+_Floats = NDArray[np.float64]
+
+BLOCK_S = 30.0
+"""Noise within a block is of seconds, between blocks of minutes (warmth, drift): they differ."""
+
+WARMTH_S = 40.0
+"""Silicon leaks more when warm, and its temperature follows power with about this lag."""
+
+_NOTHING_W = 1e-6
+"""Less power than that is none: a device that draws it is off."""
+
+_SETTLED = 50
+"""After so many observations one step from the last fit is enough."""
+
+_FIRST_STEPS = 4
+
+
+@dataclass(slots=True)
+class _Block:
+    """The block under way: its moments, and the sums that make its mean."""
+
+    moments: Moments
+    row: _Floats
+    power: float = 0.0
+
+
+class PowerModel:
+    """Learns one device, or several of a kind taken together, from times with known energy.
+
+    Feed it times of at least 20 updates of the sensor, some of them at little load: what was never
+    seen near idle leaves the idle power uncertain.
+
+    Args:
+        capacity: Work the device can do in a second: logical CPUs, or 1 for an accelerator.
+        memory_s: Observations count less with age: by 1/e after so long.
+        refit_s: What was learned is concluded anew after so much observed time.
+
+    Raises:
+        ValueError: When capacity or memory are not positive.
+    """
+
+    def __init__(self, capacity: float, *, memory_s: float = 1800.0, refit_s: float = 10.0) -> None:
+        if not (capacity > 0 and memory_s > 0):
+            raise ValueError(
+                f"capacity and memory must be positive, found {capacity} and {memory_s} s"
+            )
+        self.capacity, self.memory_s, self.refit_s = capacity, memory_s, refit_s
+        self.signals = 0
+        self._columns = {SYSTEM: BASE}
+        width = BASE + 1
+        self._within, self._between = Moments.empty(width), Moments.empty(width)
+        self._block = _Block(Moments.empty(width), np.zeros(width))
+        self._typical: _Floats | None = None
+        self._count = 0
+        self._highest_w = 0.0
+        self._lows_w, self._since_s = (math.inf, math.inf), 0.0
+        self._curve = Curve(capacity)
+        self._regression: Regression | None = None
+        self._fit: Fit | None = None
+        self._warmth_w: float | None = None
+        self._new_s = 0.0
+
+    @property
+    def observations(self) -> int:
+        """How many times were observed."""
+        return self._count
+
+    def observe(
+        self,
+        *,
+        power_w: float,
+        duration_s: float,
+        work_s: Mapping[str, float],
+        busy_s: float,
+        signals: Mapping[str, tuple[float, ...]] | None = None,
+    ) -> None:
+        """Learn from one time.
+
+        Args:
+            power_w: Mean power, 0 or more.
+            duration_s: How long.
+            work_s: Work of each named consumer, as `attribute` takes it.
+            busy_s: Work of all, named or not, in the same unit.
+            signals: For consumers that have them, what was counted in that time: cycles,
+                instructions, cache misses, the same ones for all.
+
+        Raises:
+            ValueError: When a figure is out of its range.
+        """
+        figures = (power_w, duration_s, busy_s, *work_s.values())
+        if not all(map(math.isfinite, figures)) or min(figures) < 0 or duration_s == 0:
+            raise ValueError(f"power, work and duration must be 0 or more, found {figures}")
+        for name in [name for name, s in work_s.items() if s > 0 and name not in self._columns]:
+            self._admit(name)
+        self._learn_typical(work_s, signals or {})
+        row = self._row(duration_s, work_s, busy_s, signals or {})
+        self._decay(math.exp(-duration_s / self.memory_s))
+        weight = min(duration_s, BLOCK_S)
+        block = self._block
+        block.moments.add(row, power_w, weight)
+        block.row += weight * row
+        block.power += weight * power_w
+        if block.moments.weight >= BLOCK_S * (1 - 1e-9):
+            self._within, self._between = self._folded()
+            self._block = _Block(Moments.empty(len(row)), np.zeros(len(row)))
+        self._count += 1
+        self._warm(power_w, duration_s)
+        self._highest_w = max(self._highest_w, power_w)
+        self._watch_lowest(power_w, duration_s)
+        self._new_s += duration_s
+
+    def forget(self, name: str) -> None:
+        """Forget one consumer: what it did so far counts as done by the system."""
+        column = self._columns.pop(name, None)
+        if column is None:
+            return
+        into = self._columns[SYSTEM]
+        for moments in (self._within, self._between, self._block.moments):
+            moments.merge(column, into)
+        row = self._block.row
+        row[into] += row[column]
+        self._block.row = np.delete(row, column)
+        self._columns = {other: at - (at > column) for other, at in self._columns.items()}
+        self._fit = None
+
+    def fit(self) -> Fit | None:
+        """Return what was learned so far; `None` untaught."""
+        if self._count == 0:
+            return None
+        young = self._count <= _SETTLED
+        if self._fit is None or young or self._new_s >= self.refit_s:
+            self._new_s = 0.0
+            if self._highest_w < _NOTHING_W:
+                return blank(self._columns, self.signals)
+            steps = _FIRST_STEPS if young or self._regression is None else 1
+            self._regression = regress(
+                *self._folded(),
+                curve=self._curve,
+                signals=self.signals,
+                lowest_w=self._lowest(),
+                highest_w=self._highest_w,
+                block_s=BLOCK_S,
+                start=self._regression,
+                steps=steps,
+            )
+            self._curve = self._regression.curve
+            self._fit = self._regression.fit(
+                self._columns, self.signals, self._typical, self._lowest()
+            )
+        return self._fit
+
+    def _warm(self, power_w: float, duration_s: float) -> None:
+        if self._warmth_w is None:
+            self._warmth_w = power_w
+        self._warmth_w += (power_w - self._warmth_w) * (1 - math.exp(-duration_s / WARMTH_S))
+
+    def _lowest(self) -> float:
+        return min(self._lows_w)
+
+    def _watch_lowest(self, power_w: float, duration_s: float) -> None:
+        """Keep the lowest power of this memory and of the one before."""
+        self._since_s += duration_s
+        if self._since_s > self.memory_s:
+            self._lows_w, self._since_s = (math.inf, self._lows_w[0]), 0.0
+        self._lows_w = (min(self._lows_w[0], power_w), self._lows_w[1])
+
+    def _admit(self, name: str) -> None:
+        self._columns[name] = len(self._block.row)
+        for moments in (self._within, self._between, self._block.moments):
+            moments.grow()
+        self._block.row = np.append(self._block.row, 0.0)
+
+    def _admit_signals(self, number: int) -> None:
+        """Make room for signals; so far all work counts as typical."""
+        self.signals = number
+        for moments in (self._within, self._between, self._block.moments):
+            moments.insert(BASE, number)
+        self._block.row = np.insert(self._block.row, [BASE] * number, 0.0)
+        self._columns = {name: at + number for name, at in self._columns.items()}
+        self._fit = None
+
+    def _learn_typical(
+        self, work_s: Mapping[str, float], signals: Mapping[str, tuple[float, ...]]
+    ) -> None:
+        """Keep what the first work had of each signal: all else is told against it."""
+        for name, counts in signals.items():
+            if self.signals == 0:
+                self._admit_signals(len(counts))
+            if len(counts) != self.signals:
+                raise ValueError(f"{name} has {len(counts)} signals, expected {self.signals}")
+        spent_s = math.fsum(work_s.get(name, 0.0) for name in signals)
+        if self._typical is None and spent_s > 0:
+            total = np.sum([signals[name] for name in signals], axis=0)
+            self._typical = np.where(total > 0, total / spent_s, np.inf)
+
+    def _row(
+        self,
+        duration_s: float,
+        work_s: Mapping[str, float],
+        busy_s: float,
+        signals: Mapping[str, tuple[float, ...]],
+    ) -> _Floats:
+        """Return the regressors of one time."""
+        named_s = math.fsum(work_s.values())
+        unit = duration_s * self.capacity
+        load = max(busy_s, named_s) / unit
+        row = np.zeros(len(self._block.row))
+        row[:BASE] = self._curve.regressors(load)
+        row[BASE - 1] = self._warmth_w if self._warmth_w is not None else 0.0
+        # A consumer moves the power as steeply as the curve is where the device works.
+        steepness = self._curve.steepness(load)
+        row[self._columns[SYSTEM]] = steepness * max(0.0, busy_s - named_s) / unit
+        for name, spent_s in work_s.items():
+            if name in self._columns:  # who has never worked moves nothing
+                row[self._columns[name]] = steepness * spent_s / unit
+        for name, counts in signals.items() if self._typical is not None else ():
+            excess = np.array(counts) / self._typical - work_s.get(name, 0.0)
+            row[BASE : BASE + self.signals] += steepness * excess / unit
+        return row
+
+    def _decay(self, keep: float) -> None:
+        self._within.scale(keep)
+        self._between.scale(keep)
+
+    def _folded(self) -> tuple[Moments, Moments]:
+        """Return the moments within blocks and of blocks' means, the one under way included."""
+        block = self._block
+        weight = block.moments.weight
+        if weight == 0:
+            return self._within, self._between
+        mean, power = block.row / weight, block.power / weight
+        centre = Moments.empty(len(mean))
+        centre.add(mean, power, weight)
+        within = self._within.plus(block.moments, 1.0).plus(centre, -1.0)
+        centre.scale(1 / BLOCK_S)  # a block counts as one mean, a part of a block as a part
+        return within, self._between.plus(centre, 1.0)
