@@ -26,7 +26,7 @@ UNLIKENESS = ((0.04, 0.2), (0.08, 0.3), (0.16, 0.25), (0.32, 0.15), (0.64, 0.1))
 and what each is believed before anything was seen. Measured services on one core type differ from
 a few percent (alike) to a factor of two (memory-bound beside vector code)."""
 
-_WAKE = (0.12, 0.2)
+_WAKE = (0.2, 0.2)
 """What waking up costs for each of these, as a part of the idle power: mean and deviation. Five
 recorded machines draw 0.1 to 1.2 times their idle power more as soon as anything works."""
 

@@ -49,13 +49,11 @@ class Times:
         duration_s: In all.
         settle_s: What is learned so far is not judged yet.
         window_s: Energies are judged over so long.
-        lap_s: Energy is shared out so often.
     """
 
     duration_s: float = 600.0
     settle_s: float = 120.0
     window_s: float = 60.0
-    lap_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,13 +175,13 @@ class _Watcher:
         if "gpu" in self._node.domains:
             sources.append(Hwmon(host.sys))
         meter = EnergyMeter(sources, clock=host.clock, interval_s=None, work=NodeCpu(host))
-        laps = round(self._times.duration_s / self._times.lap_s)
-        per_window = round(self._times.window_s / self._times.lap_s)
+        laps = round(self._times.duration_s / self._play.lap_s)
+        per_window = round(self._times.window_s / self._play.lap_s)
         with meter, meter.window("watch") as window, ExitStack() as leaving:
             self._admit(meter)
             for lap in range(laps):
                 self._lap(meter, window)
-                now_s = (lap + 1) * self._times.lap_s
+                now_s = (lap + 1) * self._play.lap_s
                 if now_s <= self._times.settle_s:
                     self._reset()
                 elif (lap + 1) % per_window == 0:
@@ -202,7 +200,7 @@ class _Watcher:
     def _lap(self, meter: EnergyMeter, window: Window) -> None:
         before = self._snapshot()
         lost = self._lost()
-        self._tree.advance(self._times.lap_s)
+        self._tree.advance(self._play.lap_s)
         self._admit(meter)  # all that a newcomer has used so far, it used in this lap
         for domain in lost:
             self._tree.vanish(domain)

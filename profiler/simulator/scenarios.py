@@ -29,12 +29,14 @@ class Play:
         consumers: Who works; the first is the system's own work, which nobody names.
         modulus_uj: Where the package counters wrap.
         missing_ratio: How many looks at a counter fail.
+        lap_s: Energy is shared out so often: well above the renewal of the slowest sensor.
     """
 
     machine: Machine
     consumers: tuple[Consumer, ...]
     modulus_uj: int = 262_143_328_850
     missing_ratio: float = 0.0
+    lap_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,7 +165,7 @@ def _shared_gpu(rng: np.random.Generator, _: float) -> Play:
         )
         for one in _services(rng, 3, busy=0.2)
     ]
-    return Play(machine=machine, consumers=(_system(rng), *services))
+    return Play(machine=machine, consumers=(_system(rng), *services), lap_s=3.0)
 
 
 def _never_idle(rng: np.random.Generator, _: float) -> Play:
@@ -195,7 +197,12 @@ SCENARIOS = (
 """The grid, in the order of the report."""
 
 
-def draw(scenario: Scenario, seed: int, duration_s: float) -> Play:
-    """Draw one play of a scenario; the same seed draws the same."""
-    index = [one.name for one in SCENARIOS].index(scenario.name)
-    return scenario.draw(np.random.default_rng([seed, index]), duration_s)
+def draw(scenario: str, seed: int, duration_s: float) -> Play:
+    """Draw one play of a scenario; the same seed draws the same.
+
+    Raises:
+        KeyError: When there is no such scenario.
+    """
+    named = {one.name: (index, one) for index, one in enumerate(SCENARIOS)}
+    index, found = named[scenario]
+    return found.draw(np.random.default_rng([seed, index]), duration_s)
