@@ -156,23 +156,24 @@ class _Work:
     named_s: Mapping[str, float]
     busy_s: float
     capacity: float
+    devices: int
     resolution_s: float
     counted: bool
 
 
 def _work(window: WindowResult, kind: Kind, owner: str | None) -> _Work:
     """Return the work on one kind of device; an accelerator nobody counts belongs to `owner`."""
-    if kind not in _ACCELERATORS:
-        return _Work(window.work_s, window.busy_s, window.cpus, window.resolution_s, True)
-    counted = {name: usage.work_s(kind) for name, usage in window.usage.items()}
     devices = sum(entry.summed and entry.kind is kind for entry in window.domains.values())
+    if kind not in _ACCELERATORS:
+        return _Work(window.work_s, window.busy_s, window.cpus, devices, window.resolution_s, True)
+    counted = {name: usage.work_s(kind) for name, usage in window.usage.items()}
     if any(spent_s is not None for spent_s in counted.values()):
         named = {name: 0.0 if s is None else s for name, s in counted.items()}
         busy_s = window.accelerators_s.get(kind, math.fsum(named.values()))
-        return _Work(named, busy_s, devices, 0.0, True)
+        return _Work(named, busy_s, devices, devices, 0.0, True)
     # Possession is known exactly; only CPU work is counted in ticks.
     held = {name: devices * window.duration_s * (name == owner) for name in counted}
-    return _Work(held, devices * window.duration_s, devices, 0.0, False)
+    return _Work(held, devices * window.duration_s, devices, devices, 0.0, False)
 
 
 def observe_window(
@@ -192,7 +193,7 @@ def observe_window(
             continue
         signals = window.signals if kind not in _ACCELERATORS else {}
         if kind not in models:
-            models[kind] = PowerModel(work.capacity)
+            models[kind] = PowerModel(work.capacity, devices=work.devices)
         models[kind].observe(
             power_w=energy.value_j / window.duration_s,
             duration_s=window.duration_s,

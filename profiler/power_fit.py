@@ -152,9 +152,14 @@ class Regression:
     bent: float
 
     def fit(
-        self, columns: Mapping[str, int], signals: int, typical: _Floats | None, lowest_w: float
+        self,
+        columns: Mapping[str, int],
+        signals: int,
+        typical: _Floats | None,
+        lowest_w: float,
+        devices: int,
     ) -> Fit:
-        """Return the conclusions, consumers in the columns' order."""
+        """Return the conclusions, consumers in the columns' order; for arguments see `Fit`."""
         # At rest the device is as warm as its idle power keeps it.
         at_rest = np.eye(len(self.mean))
         at_rest[0, BASE - 1] = self.idle_w
@@ -180,7 +185,7 @@ class Regression:
             self.mean[BASE : BASE + signals] / self.slope_w,
             covariance[np.ix_(keep, keep)] * np.outer(unit, unit),
             self.unlikeness,
-            _BENT_RATIO * self.bent,
+            _BENT_RATIO * self.bent * math.sqrt(devices),
             math.sqrt(self.noise),
             typical,
         )

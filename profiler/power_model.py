@@ -55,6 +55,8 @@ class PowerModel:
 
     Args:
         capacity: Work the device can do in a second: logical CPUs, or 1 for an accelerator.
+        devices: How many are taken together. Each has a curve of its own, and nobody tells which
+            of them a consumer works on.
         memory_s: Observations count less with age: by 1/e after so long.
         refit_s: What was learned is concluded anew after so much observed time.
 
@@ -62,12 +64,20 @@ class PowerModel:
         ValueError: When capacity or memory are not positive.
     """
 
-    def __init__(self, capacity: float, *, memory_s: float = 1800.0, refit_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        capacity: float,
+        *,
+        devices: int = 1,
+        memory_s: float = 1800.0,
+        refit_s: float = 10.0,
+    ) -> None:
         if not (capacity > 0 and memory_s > 0):
             raise ValueError(
                 f"capacity and memory must be positive, found {capacity} and {memory_s} s"
             )
         self.capacity, self.memory_s, self.refit_s = capacity, memory_s, refit_s
+        self._devices = devices
         self.signals = 0
         self._columns = {SYSTEM: BASE}
         width = BASE + 1
@@ -168,7 +178,7 @@ class PowerModel:
             )
             self._curve = self._regression.curve
             self._fit = self._regression.fit(
-                self._columns, self.signals, self._typical, self._lowest()
+                self._columns, self.signals, self._typical, self._lowest(), self._devices
             )
         return self._fit
 
