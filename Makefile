@@ -31,7 +31,8 @@ check: $(VENV)/ready-to-develop ## Lint, format, types, and generated documents 
 	$(BIN)/python docs/generate.py --check
 
 bench: $(VENV)/ready-to-develop ## Compare speed and cost with named peers
-	for script in benchmarks/*.py; do $(BIN)/python "$$script"; done
+	@# A benchmark that ends with 2 has said what this machine lacks.
+	for script in benchmarks/*.py; do $(BIN)/python "$$script" || [ $$? -eq 2 ]; done
 
 docs: $(VENV)/ready-to-develop ## Write the generated documents again
 	$(BIN)/python docs/generate.py

@@ -80,7 +80,7 @@ def checks(
     """
     host = host or Host()
     known = facts(host)
-    found = found or discover(host)
+    found = found or discover(host, comparisons=True)
     return (
         ("Energy", [_energy(status) for status in found.statuses]),
         ("Work", [_processes(host), _cgroup(host), *_perf(host)]),

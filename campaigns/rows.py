@@ -111,11 +111,11 @@ def latency_facts(
 
 
 def energy_facts(
-    observed: Observed, idle: Mapping[Kind, PowerModel], answered: int
+    observed: Observed, models: Mapping[Kind, PowerModel], answered: int
 ) -> dict[str, Any]:
     """Return the columns of energy and of the work it was shared by."""
     window = observed.windows["window"]
-    shares = attribute_window(window, idle, owner="service")
+    shares = attribute_window(window, models, owner="service")
     service = None if shares is None else shares.parts["service"]
     inference = None if service is None or not answered else service.scaled(1 / answered)
     return (

@@ -53,6 +53,10 @@ __all__ = [
 _METER_INTERVAL_S = 0.05
 
 
+_LEARN_S = 1.0
+"""Rest, and one busy core, are watched for so long before the first trial."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
     """What all trials of a campaign share.
@@ -61,7 +65,7 @@ class Bench:
         meter: Reads every energy source; it runs.
         generator: Sends the load.
         generator_work: CPU time of the generator.
-        idle: What was learned so far about idle power, by kind of device.
+        models: What was learned so far of the devices' power, by kind.
         sources: What the energy sources are, for the rows.
         workloads: Data and models by scenario.
     """
@@ -69,7 +73,7 @@ class Bench:
     meter: EnergyMeter
     generator: LoadGenerator
     generator_work: ProcessGroup
-    idle: dict[Kind, PowerModel]
+    models: dict[Kind, PowerModel]
     sources: str
     workloads: Mapping[str, Workload]
 
@@ -85,17 +89,33 @@ class TrialResult:
 
 @contextlib.contextmanager
 def open_bench(found: Discovery, workloads: Mapping[str, Workload]) -> Iterator[Bench]:
-    """Start the meter and the generator, and stop them when the block ends."""
+    """Start the meter and the generator, and stop them when the block ends.
+
+    The machine at rest and with one busy core is learned first, so that the first trials' energies
+    are shared by more than guesses.
+    """
     meter = EnergyMeter(found.sources, clock=time.monotonic, interval_s=_METER_INTERVAL_S)
     with LoadGenerator() as generator, meter:
+        models: dict[Kind, PowerModel] = {}
+        for name, work in (("rest", time.sleep), ("busy", _spin)):
+            with meter.window(name) as window:
+                work(_LEARN_S)
+            observe_window(models, window.result)
         yield Bench(
             meter=meter,
             generator=generator,
             generator_work=ProcessGroup(generator.pid),
-            idle={},
+            models=models,
             sources=found.summary,
             workloads=workloads,
         )
+
+
+def _spin(seconds: float) -> None:
+    """Keep one core busy."""
+    end_s = time.monotonic() + seconds
+    while time.monotonic() < end_s:
+        pass
 
 
 def run_trial(
@@ -127,14 +147,14 @@ def run_trial(
         assessment = bench.workloads[scenario.name].assess(
             observed.schedule.samples[answered], observed.answers.outputs
         )
-    for model in bench.idle.values():
+    for model in bench.models.values():
         model.forget("service")  # the last trial's was another one, or worked otherwise
     for name, reading in observed.windows.items():
-        observe_window(bench.idle, reading, loaded=name in ("warmup", "window"))
+        observe_window(bench.models, reading, loaded=name in ("warmup", "window"))
     row = (
         identity(planned)
         | latency_facts(observed, answered, latency_s)
-        | energy_facts(observed, bench.idle, int(answered.sum()))
+        | energy_facts(observed, bench.models, int(answered.sum()))
         | {"energy_sources": bench.sources}
         | quality_facts(scenario, assessment)
     )

@@ -1,6 +1,6 @@
-"""What stands beside the tables: who made them, how, and what each column means.
+"""What a dataset says of itself, and its descriptor: a Frictionless Data Package.
 
-The descriptor is a Frictionless Data Package; the data card is for people. Neither reads a table.
+No table is read here.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +20,21 @@ from frictionless.resources import FileResource, TableResource
 
 from ..errors import DatasetError
 
-__all__ = ["DESCRIPTOR", "FORMAT", "LICENCE", "About", "data_card", "data_package", "file_facts"]
+__all__ = [
+    "CAMPAIGN",
+    "DESCRIPTOR",
+    "ENERGY_VALIDATION",
+    "FORMAT",
+    "LICENCE",
+    "About",
+    "Origin",
+    "data_package",
+    "file_facts",
+]
+
+CAMPAIGN = "campaign"
+ENERGY_VALIDATION = "energy-validation"
+_KINDS = (CAMPAIGN, ENERGY_VALIDATION)
 
 DESCRIPTOR = "datapackage.json"
 FORMAT = 1
@@ -33,32 +47,27 @@ LICENCE = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class About:
-    """What a dataset is about; every field can be written as JSON.
+class Origin:
+    """What a dataset of any kind says of itself; every field can be written as JSON.
 
     Args:
-        name: Short name of the campaign.
+        kind: What was done: `CAMPAIGN` or `ENERGY_VALIDATION`. It decides which tables there are.
+        name: Short name.
         title: Name for people.
         description: A sentence or two.
-        complete: Whether every planned trial was done.
-        trials_planned: Number of trials of the design.
-        trials_done: Number of trials with a final row.
-        spec: The campaign's specification.
-        figures: Quality figures (`scenario`, `name`, `title`, `description`, `better`, `unit`);
-            the first of each scenario is its headline.
+        complete: Whether everything that was planned was done.
+        spec: What was asked for.
         data_sources: Input data (`scenario`, `source`, `licence`, `sha256`).
-        created: When the campaign began, ISO 8601.
-        version: Version of joulery that measured.
+        created: When it began, ISO 8601.
+        version: Version of joulery that made it.
     """
 
+    kind: str
     name: str
     title: str
     description: str
     complete: bool
-    trials_planned: int
-    trials_done: int
     spec: dict[str, Any]
-    figures: list[dict[str, Any]]
     data_sources: list[dict[str, Any]]
     created: str
     version: str
@@ -72,7 +81,8 @@ class About:
         """
         expected = "the descriptor of a joulery dataset"
         try:
-            own = json.loads(text)["joulery"]
+            # The first datasets were all of campaigns, and did not say so.
+            own = {"kind": CAMPAIGN} | json.loads(text)["joulery"]
             format_found = own["format"]
             names = {field.name for field in fields(cls)}
             about = cls(**{name: value for name, value in own.items() if name in names})
@@ -88,7 +98,33 @@ class About:
                 expected=str(FORMAT),
                 remedy="read it with the version of joulery that wrote it: " + about.version,
             )
+        if about.kind not in _KINDS:
+            raise DatasetError(
+                subject,
+                place="joulery.kind",
+                found=about.kind,
+                expected=" or ".join(_KINDS),
+                remedy="read it with the version of joulery that wrote it: " + about.version,
+            )
         return about
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class About(Origin):
+    """What the dataset of a campaign says of itself.
+
+    Args:
+        kind: Always `CAMPAIGN`.
+        trials_planned: Number of trials of the design.
+        trials_done: Number of trials with a final row.
+        figures: Quality figures (`scenario`, `name`, `title`, `description`, `better`, `unit`);
+            the first of each scenario is its headline.
+    """
+
+    kind: str = CAMPAIGN
+    trials_planned: int
+    trials_done: int
+    figures: list[dict[str, Any]]
 
 
 def file_facts(path: Path) -> tuple[int, str]:
@@ -139,7 +175,7 @@ def _resource(folder: Path, path: str, schemas: Mapping[str, pa.Schema]) -> Reso
 
 
 def data_package(
-    folder: Path, paths: Iterable[str], schemas: Mapping[str, pa.Schema], about: About
+    folder: Path, paths: Iterable[str], schemas: Mapping[str, pa.Schema], about: Origin
 ) -> str:
     """Return the text of the Frictionless descriptor of the files of a folder.
 
@@ -162,81 +198,3 @@ def data_package(
     )
     package.custom["joulery"] = {"format": FORMAT} | asdict(about)
     return json.dumps(package.to_descriptor(), indent=1, ensure_ascii=False) + "\n"
-
-
-def _column_lines(schema: pa.Schema) -> list[str]:
-    lines = ["| column | unit | meaning |", "|---|---|---|"]
-    for column in schema:
-        metadata = {key.decode(): text.decode() for key, text in (column.metadata or {}).items()}
-        meaning = metadata.get("description", "").replace("|", "\\|")
-        lines.append(f"| `{column.name}` | {metadata.get('unit', '')} | {meaning} |")
-    return lines
-
-
-def data_card(
-    about: About,
-    tables: Mapping[str, tuple[str, pa.Schema]],
-    provenances: Sequence[str],
-) -> str:
-    """Return the README of a dataset, in Markdown.
-
-    Args:
-        about: What the dataset is about.
-        tables: Files and Arrow schema of each table, by its name.
-        provenances: Every provenance that an energy of the dataset has.
-    """
-    done = f"{about.trials_done} of {about.trials_planned} planned trials"
-    state = f"Complete: {done}." if about.complete else f"**PARTIAL: {done}.**"
-    lines = [f"# {about.title}", "", about.description, "", state, ""]
-    lines += ["## How it was made", ""]
-    lines += [
-        f"Measured with joulery {about.version}; the campaign began {about.created}. Each trial"
-        " starts one AI service in one configuration, offers it requests in an open loop, and"
-        " joins latency, energy and answer quality of the same requests in one row. Latency counts"
-        " from the moment a request was meant to be sent. Invalid trials are kept; their `verdict`"
-        f" and `reasons` say why. The specification is in `{DESCRIPTOR}` under `joulery.spec`; the"
-        " machine is in `environment.json`.",
-        "",
-        "## Where the energies come from",
-        "",
-        f"Provenance found here: {', '.join(provenances) or 'none: no energy is known'}."
-        + (
-            " **`estimated` means that no energy sensor was read**: a model turns the load of the"
-            " machine into watts. Its error is largely common to all configurations, so that ratios"
-            " between them are better known than any one value."
-            if "estimated" in provenances
-            else ""
-        ),
-        "",
-        "`_low` and `_high` columns bound the 95 % interval of their value.",
-        "",
-        "## Input data",
-        "",
-        "| scenario | source | licence | SHA-256 |",
-        "|---|---|---|---|",
-    ]
-    lines += [
-        f"| {source['scenario']} | {source['source']} | {source['licence']}"
-        f" | `{source['sha256'][:16]}…` |"
-        for source in about.data_sources
-    ]
-    for name, (files, schema) in tables.items():
-        description = (schema.metadata or {}).get(b"description", b"").decode()
-        lines += ["", f"## Table: {name}", "", f"{description} Files: {files}.", ""]
-        lines += _column_lines(schema)
-    lines += [
-        "",
-        "## Checking it",
-        "",
-        "`sha256sum -c SHA256SUMS` checks every file, `frictionless validate datapackage.json` the"
-        " tables, `joulery dataset verify .` both.",
-        "",
-        "## Citing and reusing it",
-        "",
-        f"> {about.title}. Dataset, measured with joulery {about.version}, {about.created[:10]}.",
-        "",
-        f"The results are licensed {LICENCE['name']} ({LICENCE['path']}). The input data is not"
-        " part of the dataset and keeps its own licence.",
-        "",
-    ]
-    return "\n".join(lines)

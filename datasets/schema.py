@@ -10,7 +10,17 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-__all__ = ["ENERGY", "Column", "Table", "requests_table", "trials_table"]
+__all__ = [
+    "ENERGY",
+    "Column",
+    "Table",
+    "count",
+    "interval",
+    "number",
+    "requests_table",
+    "text",
+    "trials_table",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +36,19 @@ class Column:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """One table of a dataset."""
+    """One table of a dataset.
+
+    Args:
+        name: Its name.
+        description: What a row is.
+        columns: Its columns.
+        twin: It is there as CSV as well; a table of very many rows is not.
+    """
 
     name: str
     description: str
     columns: tuple[Column, ...]
+    twin: bool = True
 
     def arrow_schema(self) -> pa.Schema:
         """Return the Arrow schema, with description and unit as field metadata."""
@@ -49,98 +67,103 @@ class Table:
         )
 
 
-def _text(name: str, description: str, *, required: bool = False) -> Column:
+def text(name: str, description: str, *, required: bool = False) -> Column:
+    """Return a column of words."""
     return Column(name=name, type=pa.string(), description=description, required=required)
 
 
-def _count(name: str, description: str, *, required: bool = False) -> Column:
+def count(name: str, description: str, *, required: bool = False) -> Column:
+    """Return a column of whole numbers."""
     return Column(name=name, type=pa.int64(), description=description, unit="1", required=required)
 
 
-def _number(name: str, description: str, unit: str) -> Column:
-    return Column(name=name, type=pa.float64(), description=description, unit=unit)
+def number(name: str, description: str, unit: str, *, required: bool = False) -> Column:
+    """Return a column of numbers; the unit also stands at the end of the name, "1" for none."""
+    return Column(
+        name=name, type=pa.float64(), description=description, unit=unit, required=required
+    )
 
 
-def _interval(stem: str, suffix: str, description: str, unit: str) -> tuple[Column, Column, Column]:
-    """Return value, low and high of one figure; low and high are its 95 % interval."""
+def interval(stem: str, suffix: str, description: str, unit: str) -> tuple[Column, Column, Column]:
+    """Return the columns of value, low and high of one figure: its 95 % interval."""
     return (
-        _number(f"{stem}{suffix}", description, unit),
-        _number(f"{stem}_low{suffix}", f"Lower end of the 95 % interval of {stem}{suffix}", unit),
-        _number(f"{stem}_high{suffix}", f"Upper end of the 95 % interval of {stem}{suffix}", unit),
+        number(f"{stem}{suffix}", description, unit),
+        number(f"{stem}_low{suffix}", f"Lower end of the 95 % interval of {stem}{suffix}", unit),
+        number(f"{stem}_high{suffix}", f"Upper end of the 95 % interval of {stem}{suffix}", unit),
     )
 
 
 _TRIAL_COLUMNS: tuple[Column, ...] = (
-    _count("trial", "Number of the trial in the campaign's order, from 1", required=True),
-    _count("attempt", "How often this trial was tried, this time included", required=True),
-    _count("block", "Randomised block the trial belongs to, from 1", required=True),
-    _count("repeat", "Which repeat of its configuration and load, from 1", required=True),
-    _text("scenario", "Scenario", required=True),
-    _text("configuration", "Levels of every factor of the service, `name=level`", required=True),
-    _text("model", "Model", required=True),
-    _text("precision", "Number format of the model's weights and activations", required=True),
-    _count("batch", "Most requests the service answers in one model run", required=True),
-    _count("threads", "Threads of one model run", required=True),
-    _text("load", "Load, for people", required=True),
-    _text("arrival", "Arrival process of the load", required=True),
-    _number("rate_hz", "Offered requests per second", "Hz"),
-    _text("started_at", "Wall time at which the trial began, ISO 8601, UTC; only a label"),
-    _number("startup_s", "From starting the service to its readiness", "s"),
-    _number("warmup_s", "Time under load before the measured window", "s"),
-    _number("window_s", "Duration of the measured window", "s"),
-    _count("requests_sent", "Requests whose intended time lies in the measured window"),
-    _count("requests_answered", "Requests of the window that were answered"),
-    _count("requests_failed", "Requests of the window that failed or timed out"),
-    _number("throughput_hz", "Answered requests per second of the window", "Hz"),
-    _number("send_lag_p99_s", "99th percentile of actual minus intended send time", "s"),
-    _number("latency_mean_s", "Mean latency from the intended send time", "s"),
-    *_interval("latency_p50", "_s", "Median latency from the intended send time", "s"),
-    *_interval("latency_p90", "_s", "90th percentile of latency", "s"),
-    *_interval("latency_p95", "_s", "95th percentile of latency", "s"),
-    *_interval("latency_p99", "_s", "99th percentile of latency", "s"),
-    *_interval(
+    count("trial", "Number of the trial in the campaign's order, from 1", required=True),
+    count("attempt", "How often this trial was tried, this time included", required=True),
+    count("block", "Randomised block the trial belongs to, from 1", required=True),
+    count("repeat", "Which repeat of its configuration and load, from 1", required=True),
+    text("scenario", "Scenario", required=True),
+    text("configuration", "Levels of every factor of the service, `name=level`", required=True),
+    text("model", "Model", required=True),
+    text("precision", "Number format of the model's weights and activations", required=True),
+    count("batch", "Most requests the service answers in one model run", required=True),
+    count("threads", "Threads of one model run", required=True),
+    text("load", "Load, for people", required=True),
+    text("arrival", "Arrival process of the load", required=True),
+    number("rate_hz", "Offered requests per second", "Hz"),
+    text("started_at", "Wall time at which the trial began, ISO 8601, UTC; only a label"),
+    number("startup_s", "From starting the service to its readiness", "s"),
+    number("warmup_s", "Time under load before the measured window", "s"),
+    number("window_s", "Duration of the measured window", "s"),
+    count("requests_sent", "Requests whose intended time lies in the measured window"),
+    count("requests_answered", "Requests of the window that were answered"),
+    count("requests_failed", "Requests of the window that failed or timed out"),
+    number("throughput_hz", "Answered requests per second of the window", "Hz"),
+    number("send_lag_p99_s", "99th percentile of actual minus intended send time", "s"),
+    number("latency_mean_s", "Mean latency from the intended send time", "s"),
+    *interval("latency_p50", "_s", "Median latency from the intended send time", "s"),
+    *interval("latency_p90", "_s", "90th percentile of latency", "s"),
+    *interval("latency_p95", "_s", "95th percentile of latency", "s"),
+    *interval("latency_p99", "_s", "99th percentile of latency", "s"),
+    *interval(
         "service_energy", "_j", "Energy above idle attributed to the service in the window", "J"
     ),
-    *_interval("inference_energy", "_j", "service_energy_j per answered request", "J"),
-    *_interval("device_energy", "_j", "Energy of all devices in the window, idle included", "J"),
-    _number("idle_energy_j", "Idle part of device_energy_j", "J"),
-    _number("idle_before_w", "Power of all devices in the idle baseline before the load", "W"),
-    _number("idle_after_w", "Power of all devices in the idle baseline after the load", "W"),
-    _text("energy_provenance", "Provenance of the energies of this row: the weakest of its parts"),
-    _text("energy_sources", "Sources and domains the energies were read from"),
-    _number("service_cpu_s", "CPU time of the service's process group in the window", "s"),
-    _number("generator_cpu_s", "CPU time of the load generator in the window", "s"),
-    _number("utilisation_ratio", "Busy share of all CPUs in the window", "1"),
-    _text("quality_figure", "Name of the headline quality figure"),
-    _number("quality_value", "Value of the headline quality figure", "1"),
-    _text("verdict", "`valid` or `invalid`", required=True),
-    _text("reasons", "Why the trial is invalid, `name (figures)` separated by `; `"),
+    *interval("inference_energy", "_j", "service_energy_j per answered request", "J"),
+    *interval("device_energy", "_j", "Energy of all devices in the window, idle included", "J"),
+    number("idle_energy_j", "Idle part of device_energy_j", "J"),
+    number("idle_before_w", "Power of all devices in the idle baseline before the load", "W"),
+    number("idle_after_w", "Power of all devices in the idle baseline after the load", "W"),
+    text("energy_provenance", "Provenance of the energies of this row: the weakest of its parts"),
+    text("energy_sources", "Sources and domains the energies were read from"),
+    number("service_cpu_s", "CPU time of the service's process group in the window", "s"),
+    number("generator_cpu_s", "CPU time of the load generator in the window", "s"),
+    number("utilisation_ratio", "Busy share of all CPUs in the window", "1"),
+    text("quality_figure", "Name of the headline quality figure"),
+    number("quality_value", "Value of the headline quality figure", "1"),
+    text("verdict", "`valid` or `invalid`", required=True),
+    text("reasons", "Why the trial is invalid, `name (figures)` separated by `; `"),
 )
 
 _REQUEST_COLUMNS: tuple[Column, ...] = (
-    _count("trial", "Number of the trial", required=True),
-    _count("request", "Number of the request in the window, from 0", required=True),
-    _count("sample", "Which sample of the scenario's data was asked", required=True),
-    _number("intended_s", "Intended send time, from the start of the window", "s"),
-    _number("sent_s", "Actual send time, from the start of the window", "s"),
-    _number("latency_s", "From the intended send time to the whole answer; null if none", "s"),
-    _text("status", "`ok`, or what went wrong", required=True),
-    _count("batch_served", "Requests the service answered in the same model run"),
+    count("trial", "Number of the trial", required=True),
+    count("request", "Number of the request in the window, from 0", required=True),
+    count("sample", "Which sample of the scenario's data was asked", required=True),
+    number("intended_s", "Intended send time, from the start of the window", "s"),
+    number("sent_s", "Actual send time, from the start of the window", "s"),
+    number("latency_s", "From the intended send time to the whole answer; null if none", "s"),
+    text("status", "`ok`, or what went wrong", required=True),
+    count("batch_served", "Requests the service answered in the same model run"),
 )
 
 ENERGY = Table(
     name="energy",
     description="One row per metering interval and energy domain of each trial.",
     columns=(
-        _count("trial", "Number of the trial", required=True),
-        _text("phase", "`idle_before`, `warmup`, `window` or `idle_after`", required=True),
-        _text("source", "Energy source", required=True),
-        _text("domain", "Energy domain, for instance package-0", required=True),
-        _number("start_s", "Start of the interval, from the start of the window", "s"),
-        _number("end_s", "End of the interval, from the start of the window", "s"),
-        *_interval("energy", "_j", "Energy of the interval; null in a gap", "J"),
-        _text("provenance", "Provenance of the energy"),
-        _text("gap", "Why the energy is not known; null when it is"),
+        count("trial", "Number of the trial", required=True),
+        text("phase", "`idle_before`, `warmup`, `window` or `idle_after`", required=True),
+        text("source", "Energy source", required=True),
+        text("domain", "Energy domain, for instance package-0", required=True),
+        number("start_s", "Start of the interval, from the start of the window", "s"),
+        number("end_s", "End of the interval, from the start of the window", "s"),
+        *interval("energy", "_j", "Energy of the interval; null in a gap", "J"),
+        text("provenance", "Provenance of the energy"),
+        text("gap", "Why the energy is not known; null when it is"),
     ),
 )
 

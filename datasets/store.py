@@ -6,10 +6,8 @@ A dataset is one folder: the tables in Parquet, each with a CSV twin, and what e
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,21 +20,33 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from ..errors import DatasetError
-from .metadata import DESCRIPTOR, About, data_card, data_package, file_facts
+from .card import campaign_card, data_card
+from .folder import (
+    MANIFEST,
+    check_target,
+    files,
+    read_manifest,
+    update_manifest,
+    write_text,
+    write_whole,
+)
+from .metadata import CAMPAIGN, DESCRIPTOR, About, Origin, data_package
 from .schema import ENERGY, Table, requests_table, trials_table
 
 __all__ = [
     "MANIFEST",
     "About",
     "Dataset",
+    "Origin",
     "check_target",
     "load",
     "read_manifest",
+    "read_origin",
+    "read_table",
     "update_manifest",
     "write_dataset",
+    "write_tables",
 ]
-
-MANIFEST = "SHA256SUMS"
 
 
 class Dataset:
@@ -64,12 +74,12 @@ class Dataset:
     @cached_property
     def trials(self) -> pd.DataFrame:
         """One row per trial; see `schema.trials_table`."""
-        return _read(self.folder / "trials.parquet")
+        return read_table(self.folder / "trials.parquet")
 
     @cached_property
     def energy(self) -> pd.DataFrame:
         """One row per metering interval and energy domain of each trial; see `schema.ENERGY`."""
-        return _read(self.folder / "energy.parquet")
+        return read_table(self.folder / "energy.parquet")
 
     @cached_property
     def scenarios(self) -> tuple[str, ...]:
@@ -90,10 +100,15 @@ class Dataset:
                 found="no such scenario",
                 expected=f"one of {', '.join(self.scenarios) or 'none'}",
             )
-        return _read(self.folder / "requests" / f"scenario={scenario}")
+        return read_table(self.folder / "requests" / f"scenario={scenario}")
 
 
-def _read(path: Path) -> pd.DataFrame:
+def read_table(path: Path) -> pd.DataFrame:
+    """Return a table from its Parquet file, or from a folder of such files.
+
+    Raises:
+        DatasetError: When it is not there or cannot be read.
+    """
     try:
         # Folders above are named by the user: none of them is a partition of the table.
         table = pa.dataset.dataset(path, format="parquet", partitioning=None).to_table()
@@ -103,56 +118,39 @@ def _read(path: Path) -> pd.DataFrame:
         raise DatasetError(str(path), found=str(error), expected="a Parquet table") from None
 
 
-def load(folder: Path) -> Dataset:
-    """Open a dataset; only its descriptor is read at once.
+def read_origin(folder: Path) -> Origin:
+    """Return what a dataset of any kind says of itself.
 
     Raises:
         DatasetError: When the folder is not there, or is not a dataset of joulery.
     """
-    descriptor = folder / DESCRIPTOR
+    return Origin.from_descriptor(_descriptor(folder), str(folder / DESCRIPTOR))
+
+
+def _descriptor(folder: Path) -> str:
     try:
-        text = descriptor.read_text(encoding="utf-8")
+        return (folder / DESCRIPTOR).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         missing = "no such folder" if not folder.is_dir() else f"no {DESCRIPTOR} in it"
         raise DatasetError(
             str(folder),
             found=missing if isinstance(error, FileNotFoundError) else str(error),
-            expected="a dataset that `joulery run` wrote",
+            expected="a dataset that joulery wrote",
         ) from None
-    return Dataset(folder, About.from_descriptor(text, str(descriptor)))
 
 
-def check_target(folder: Path, *, replace: bool = False) -> None:
-    """See that a dataset may be written to a folder; call it before hours of measuring.
-
-    A folder that is not there, or is empty, is free. One that holds a dataset and nothing else
-    is free when `replace` is set; what joulery did not write it never deletes.
+def load(folder: Path) -> Dataset:
+    """Open the dataset of a campaign; only its descriptor is read at once.
 
     Raises:
-        DatasetError: When the folder is not free.
+        DatasetError: When the folder is not there, or is not the dataset of a campaign.
     """
-    if not os.path.lexists(folder):
-        return
-    if not folder.is_dir():
-        raise DatasetError(str(folder), found="a file", expected="a folder, or nothing")
-    files = _files(folder)
-    if not files:
-        return
-    foreign = sorted(set(files) - set(read_manifest(folder)) - {MANIFEST})
-    if foreign:
+    kind = read_origin(folder).kind
+    if kind != CAMPAIGN:
         raise DatasetError(
-            str(folder),
-            found=f"{foreign[0]}, which belongs to no dataset",
-            expected="a new folder, or one that holds a dataset alone",
-            remedy="choose another folder, or move the file away",
+            str(folder), found=f"a dataset of kind {kind}", expected=f"one of kind {CAMPAIGN}"
         )
-    if not replace:
-        raise DatasetError(
-            str(folder),
-            found="a dataset",
-            expected="a new folder",
-            remedy="choose another folder, or replace this one (--force)",
-        )
+    return Dataset(folder, About.from_descriptor(_descriptor(folder), str(folder / DESCRIPTOR)))
 
 
 def write_dataset(
@@ -192,73 +190,101 @@ def write_dataset(
     for tables in requests.values():
         for table in tables.values():
             _check(table, requests_table(()))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    hidden = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=".partial", dir=folder.parent))
-    try:
-        new = hidden / "new"
-        new.mkdir()
-        _fill(new, trials, requests, energy, environment, about)
-        if finish is not None:
-            finish(new)
-        update_manifest(new, _files(new))
-        for path in (*new.rglob("*"), new):
-            _to_disk(path)
-        check_target(folder, replace=replace)
-        _put(new, folder, hidden / "old")
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+
+    def fill(new: Path) -> None:
+        written = [_write_table(new, trials_table(()), trials), _write_table(new, ENERGY, energy)]
+        written += [_write_requests(new, name, of) for name, of in sorted(requests.items()) if of]
+        explained = _explain(new, written, environment, about)
+        provenances = pc.unique(trials["energy_provenance"]).drop_null().to_pylist()
+        write_text(new / "README.md", campaign_card(about, explained, sorted(provenances)))
+
+    write_whole(folder, fill, replace=replace, finish=finish)
 
 
-def _put(new: Path, folder: Path, old: Path) -> None:
-    """Rename `new` to `folder`, whose former content goes to `old`, and back if that fails."""
-    if folder.exists():
-        folder.rename(old)
-    try:
-        new.rename(folder)
-    except BaseException:
-        if old.exists():
-            old.rename(folder)
-        raise
-    _to_disk(folder.parent)
-
-
-def _fill(
+def write_tables(
     folder: Path,
-    trials: pa.Table,
-    requests: Mapping[str, Mapping[int, pa.Table]],
-    energy: pa.Table,
+    tables: Iterable[tuple[Table, pa.Table]],
+    *,
     environment: Mapping[str, object],
-    about: About,
+    about: Origin,
+    state: str,
+    chapters: Iterable[str],
+    replace: bool = False,
+    finish: Callable[[Path], object] | None = None,
 ) -> None:
-    """Write all but the manifest."""
-    schemas: dict[str, pa.Schema] = {}
-    cards: dict[str, tuple[str, pa.Schema]] = {}
-    for name, table in (("trials", trials), ("energy", energy)):
-        _write_parquet(table, folder / f"{name}.parquet")
-        _write_csv([table], folder / f"{name}.csv")
-        schemas[f"{name}.csv"] = table.schema
-        cards[name] = (f"`{name}.parquet`, `{name}.csv`", table.schema)
-    for scenario, tables in sorted(requests.items()):
-        if not tables:
-            continue
-        stem = f"requests/scenario={scenario}"
-        (folder / stem).mkdir(parents=True)
-        ordered = [tables[trial] for trial in sorted(tables)]
-        for trial, table in tables.items():
-            _write_parquet(table, folder / stem / f"trial-{trial:04d}.parquet")
-        _write_csv(ordered, folder / f"{stem}.csv")
-        schemas[f"{stem}.csv"] = ordered[0].schema
-        cards[f"requests of {scenario}"] = (
-            f"`{stem}/trial-*.parquet`, `{stem}.csv`",
-            ordered[0].schema,
-        )
-    _write_text(
+    """Write a dataset of any declared tables: whole, or not at all; see `write_dataset`.
+
+    Args:
+        folder: The final name; its parents are made.
+        tables: Each table as it is declared, and its rows.
+        environment: The machine and its software; written as JSON.
+        about: What the dataset is about.
+        state: See `card.data_card`.
+        chapters: See `card.data_card`.
+        replace: Whether a dataset that is there already gives way; see `check_target`.
+        finish: See `write_dataset`.
+
+    Raises:
+        DatasetError: When the folder is not free, or a table breaks its schema.
+        OSError: When the disk is full or may not be written; nothing is left behind.
+    """
+    several = list(tables)
+    for declared, rows in several:
+        _check(rows, declared)
+
+    def fill(new: Path) -> None:
+        written = [_write_table(new, declared, rows) for declared, rows in several]
+        explained = _explain(new, written, environment, about)
+        card = data_card(about, explained, state=state, chapters=chapters)
+        write_text(new / "README.md", card)
+
+    write_whole(folder, fill, replace=replace, finish=finish)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Written:
+    """A table that was written: its title, its files (the last may be CSV) and its schema."""
+
+    title: str
+    paths: tuple[str, ...]
+    schema: pa.Schema
+
+
+def _write_table(folder: Path, declared: Table, rows: pa.Table) -> _Written:
+    """Write one table, and its CSV twin if it is declared to have one."""
+    paths = (f"{declared.name}.parquet", *([f"{declared.name}.csv"] if declared.twin else []))
+    _write_parquet(rows, folder / paths[0])
+    if declared.twin:
+        _write_csv([rows], folder / paths[1])
+    return _Written(title=declared.name, paths=paths, schema=rows.schema)
+
+
+def _write_requests(folder: Path, scenario: str, tables: Mapping[int, pa.Table]) -> _Written:
+    """Write the requests of a scenario: a file for each trial, and one CSV of them all."""
+    stem = f"requests/scenario={scenario}"
+    (folder / stem).mkdir(parents=True)
+    ordered = [tables[trial] for trial in sorted(tables)]
+    for trial, table in tables.items():
+        _write_parquet(table, folder / stem / f"trial-{trial:04d}.parquet")
+    _write_csv(ordered, folder / f"{stem}.csv")
+    return _Written(
+        title=f"requests of {scenario}",
+        paths=(f"{stem}/trial-*.parquet", f"{stem}.csv"),
+        schema=ordered[0].schema,
+    )
+
+
+def _explain(
+    folder: Path, tables: Sequence[_Written], environment: Mapping[str, object], about: Origin
+) -> dict[str, tuple[str, pa.Schema]]:
+    """Write environment and descriptor beside the tables; return what the card says of them."""
+    write_text(
         folder / "environment.json",
         json.dumps(environment, indent=1, sort_keys=True, ensure_ascii=False) + "\n",
     )
-    _write_text(folder / DESCRIPTOR, data_package(folder, _files(folder), schemas, about))
-    provenances = pc.unique(trials["energy_provenance"]).drop_null().to_pylist()
-    _write_text(folder / "README.md", data_card(about, cards, sorted(provenances)))
+    schemas = {one.paths[-1]: one.schema for one in tables if one.paths[-1].endswith(".csv")}
+    write_text(folder / DESCRIPTOR, data_package(folder, files(folder), schemas, about))
+    return {one.title: (", ".join(f"`{p}`" for p in one.paths), one.schema) for one in tables}
 
 
 def _check(table: pa.Table, expected: Table) -> None:
@@ -293,56 +319,3 @@ def _write_csv(tables: list[pa.Table], path: Path) -> None:
     with pa.csv.CSVWriter(path, tables[0].schema) as writer:
         for table in tables:
             writer.write_table(table)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
-
-
-def _files(folder: Path) -> list[str]:
-    """Return every file below a folder, relative to it, sorted."""
-    return sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()
-    )
-
-
-def _to_disk(path: Path) -> None:
-    """Wait until a file or folder has reached the disk: a rename must not overtake its content."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def read_manifest(folder: Path) -> dict[str, str]:
-    """Return SHA-256 by relative path from the folder's manifest; empty without one.
-
-    Raises:
-        DatasetError: When a line of it cannot be read.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        return {}
-    sums: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        digest, separator, name = line.partition("  ")
-        if not separator or len(digest) != 64:
-            raise DatasetError(
-                str(path),
-                place=f"line {number}",
-                found=repr(line),
-                expected="a SHA-256, two spaces, a path",
-            )
-        sums[name] = digest
-    return sums
-
-
-def update_manifest(folder: Path, paths: Iterable[str]) -> None:
-    """Enter files of a dataset in its manifest, again or for the first time; leave the others."""
-    sums = read_manifest(folder)
-    sums |= {path: file_facts(folder / path)[1] for path in paths if path != MANIFEST}
-    lines = [f"{digest}  {path}\n" for path, digest in sorted(sums.items())]
-    fresh = folder / f".{MANIFEST}.new"
-    _write_text(fresh, "".join(lines))
-    fresh.replace(folder / MANIFEST)

@@ -10,9 +10,11 @@ import pyarrow.parquet as pq
 from frictionless import FrictionlessException, Package
 
 from ..errors import DatasetError
-from .metadata import DESCRIPTOR, file_facts
+from .folder import MANIFEST, files, read_manifest
+from .metadata import DESCRIPTOR, ENERGY_VALIDATION, Origin, file_facts
 from .schema import ENERGY, Table, requests_table, trials_table
-from .store import MANIFEST, load, read_manifest
+from .store import load, read_origin, read_table
+from .validation import NODES, SUMMARY, TABLES
 
 __all__ = ["describe", "verify"]
 
@@ -26,8 +28,8 @@ def verify(folder: Path) -> list[DatasetError]:
     Raises:
         DatasetError: When the folder is not a dataset at all.
     """
-    load(folder)
-    problems = [*_files(folder), *_schemas(folder)]
+    origin = read_origin(folder)
+    problems = [*_files(folder), *_schemas(folder, origin)]
     # A changed file fails Frictionless too; one message about it is enough.
     known = {problem.place for problem in problems}
     problems += [problem for problem in _frictionless(folder) if problem.place not in known]
@@ -40,25 +42,48 @@ def describe(folder: Path) -> dict[str, str]:
     Raises:
         DatasetError: When the folder is not a dataset.
     """
+    origin = read_origin(folder)
+    sizes = [(folder / path).stat().st_size for path in read_manifest(folder)]
+    facts = {
+        "kind": origin.kind,
+        "name": origin.name,
+        "title": origin.title,
+        "state": "complete" if origin.complete else "PARTIAL",
+        "created": f"{origin.created}, joulery {origin.version}",
+        "files": f"{len(sizes)}, {sum(sizes) / 1e6:.1f} MB",
+    }
+    held = _validation(folder) if origin.kind == ENERGY_VALIDATION else _campaign(folder)
+    return facts | held
+
+
+def _campaign(folder: Path) -> dict[str, str]:
+    """Return what the dataset of a campaign holds."""
     dataset = load(folder)
     about, trials = dataset.about, dataset.trials
     valid = int((trials["verdict"] == "valid").sum())
-    sizes = [(folder / path).stat().st_size for path in read_manifest(folder)]
     provenances = sorted(trials["energy_provenance"].dropna().unique())
     facts = {
-        "name": about.name,
-        "title": about.title,
-        "state": "complete" if about.complete else "PARTIAL",
         "trials": f"{about.trials_done} of {about.trials_planned} done, {valid} valid",
         "energy": ", ".join(provenances) or "unknown",
-        "created": f"{about.created}, joulery {about.version}",
-        "files": f"{len(sizes)}, {sum(sizes) / 1e6:.1f} MB",
     }
     for scenario in dataset.scenarios:
         paths = (folder / "requests" / f"scenario={scenario}").glob("*.parquet")
         rows = sum(pq.read_metadata(path).num_rows for path in paths)
         configurations = trials.loc[trials["scenario"] == scenario, "configuration"].nunique()
         facts[scenario] = f"{configurations} configurations, {rows} requests"
+    return facts
+
+
+def _validation(folder: Path) -> dict[str, str]:
+    """Return what an energy validation holds."""
+    nodes = read_table(folder / f"{NODES.name}.parquet")
+    summary = read_table(folder / f"{SUMMARY.name}.parquet")
+    facts = {
+        "nodes": f"{len(nodes)}, {', '.join(sorted(nodes['provenance'].unique()))}",
+        "scores": f"{summary['scores'].sum()}",
+    }
+    for scenario, rows in summary.groupby("scenario", sort=False):
+        facts[str(scenario)] = f"{rows['nodes'].max()} nodes, {len(rows)} formulas"
     return facts
 
 
@@ -80,16 +105,16 @@ def _files(folder: Path) -> Iterator[DatasetError]:
                 expected=f"{digest[:12]}…",
                 remedy="the file was changed; fetch it again, or measure again",
             )
-    present = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir()}
-    for path in sorted(present - set(sums) - {MANIFEST}):
+    for path in sorted(set(files(folder)) - set(sums) - {MANIFEST}):
         yield DatasetError(
             subject, place=path, found="a file", expected="only files that the manifest lists"
         )
 
 
-def _schemas(folder: Path) -> Iterator[DatasetError]:
+def _schemas(folder: Path, origin: Origin) -> Iterator[DatasetError]:
     """Yield columns of the Parquet tables that are missing or of another type."""
-    tables = [("trials.parquet", trials_table(())), ("energy.parquet", ENERGY)]
+    wanted = TABLES if origin.kind == ENERGY_VALIDATION else (trials_table(()), ENERGY)
+    tables = [(f"{table.name}.parquet", table) for table in wanted]
     for path in sorted((folder / "requests").glob("scenario=*/*.parquet")):
         tables.append((path.relative_to(folder).as_posix(), requests_table(())))
     for name, table in tables:

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from .margins import ESTIMATED_ACTIVE_FACTOR, Margin, split_work
-from .power_model import PowerModel
+from .power_model import LINE, PLAIN, PROCESSOR, PowerModel, Prior
 from .quantities import Energy, Provenance, sum_energy, weakest
 from .sources.base import Kind
 from .window import WindowResult
@@ -31,6 +31,9 @@ __all__ = [
 ]
 
 IdlePolicy = Literal["none", "time_share", "request", "reservation"]
+
+_OWED_S = 10.0
+"""So long an idle energy may be owed; what is more was no noise."""
 
 _ACCELERATORS = (Kind.GPU, Kind.NPU)
 
@@ -47,6 +50,7 @@ class Attribution:
         random_j: For idle, system and each consumer in the parts' order, how much of the
             interval's half-width is chance that the next time does not share.
         edge_j: The same for the total: what one time misses at its edges the next one has.
+        owed_j: Idle energy that this time was too short of; the next one should bear it.
     """
 
     total: Energy
@@ -55,6 +59,7 @@ class Attribution:
     parts: Mapping[str, Energy]
     random_j: tuple[float, ...] = field(repr=False)
     edge_j: float = field(default=0.0, repr=False)
+    owed_j: float = field(default=0.0, repr=False)
 
 
 def attribute(
@@ -67,6 +72,7 @@ def attribute(
     resolution_s: float = 0.01,
     edge_j: float = 0.0,
     signals: Mapping[str, tuple[float, ...]] | None = None,
+    owed_j: float = 0.0,
     idle_policy: IdlePolicy = "none",
     shares: Mapping[str, float] | None = None,
 ) -> Attribution:
@@ -83,6 +89,8 @@ def attribute(
         edge_j: How much of the energy's half-width comes from the edges of the time: what one
             time misses there the next one has.
         signals: What was counted of consumers beside their work, see `PowerModel`.
+        owed_j: Idle energy that earlier times were too short of. Noise takes from idle at one time
+            and adds to active at another; so they even out.
         idle_policy: Who bears the idle energy: "none" of the consumers; "time_share" by work,
             `system` included; "request" by `shares`, in full; "reservation" by `shares` as
             fractions of the device, what is not reserved staying idle.
@@ -103,9 +111,10 @@ def attribute(
     system_idle = kept if idle_policy == "time_share" else 0.0
     # Without work nobody is active: what is left above the idle power stays idle.
     still = 1.0 if whole_s == 0 else 0.0
+    due_j = fit.idle.value_w * duration_s + owed_j
     margin = Margin(
         energy=energy,
-        idle_j=min(fit.idle.value_w * duration_s, energy.value_j),
+        idle_j=min(due_j, energy.value_j),
         duration_s=duration_s,
         edge_j=edge_j,
         work_noise=min(1.0, 2 * resolution_s / whole_s) if whole_s > 0 else 0.0,
@@ -122,6 +131,7 @@ def attribute(
         parts={name: part for name, (part, _) in zip(work_s, rest[1:], strict=True)},
         random_j=tuple(chance for _, chance in (idle, *rest)),
         edge_j=edge_j,
+        owed_j=min(max(0.0, due_j - energy.value_j), fit.idle.value_w * _OWED_S),
     )
 
 
@@ -176,6 +186,12 @@ def _work(window: WindowResult, kind: Kind, owner: str | None) -> _Work:
     return _Work(held, devices * window.duration_s, devices, devices, 0.0, False)
 
 
+def _prior(kind: Kind, provenance: Provenance) -> Prior:
+    if provenance is Provenance.ESTIMATED:
+        return LINE
+    return PROCESSOR if kind in (Kind.CPU, Kind.PLATFORM) else PLAIN
+
+
 def observe_window(
     models: dict[Kind, PowerModel], window: WindowResult, *, loaded: bool = False
 ) -> None:
@@ -193,7 +209,9 @@ def observe_window(
             continue
         signals = window.signals if kind not in _ACCELERATORS else {}
         if kind not in models:
-            models[kind] = PowerModel(work.capacity, devices=work.devices)
+            models[kind] = PowerModel(
+                work.capacity, devices=work.devices, prior=_prior(kind, energy.provenance)
+            )
         models[kind].observe(
             power_w=energy.value_j / window.duration_s,
             duration_s=window.duration_s,
@@ -208,6 +226,7 @@ def attribute_window(
     models: Mapping[Kind, PowerModel],
     *,
     owner: str | None = None,
+    owed_j: dict[Kind, float] | None = None,
     idle_policy: IdlePolicy = "none",
     shares: Mapping[str, float] | None = None,
 ) -> Attribution | None:
@@ -221,6 +240,7 @@ def attribute_window(
         window: The window.
         models: The power model of each kind in the window, see `observe_window`.
         owner: The consumer that has the uncounted accelerators to itself.
+        owed_j: See `attribute`; for laps that follow one another, kept up to date here.
         idle_policy: See `attribute`.
         shares: See `attribute`.
 
@@ -232,6 +252,7 @@ def attribute_window(
         ValueError: See `attribute`.
     """
     several: list[Attribution] = []
+    owed = {} if owed_j is None else owed_j
     for kind, energy in window.kinds.items():
         model = models.get(kind)
         if energy is None or model is None:
@@ -247,10 +268,12 @@ def attribute_window(
                 resolution_s=work.resolution_s,
                 edge_j=window.edge_j(kind),
                 signals=None if kind in _ACCELERATORS else window.signals,
+                owed_j=owed.get(kind, 0.0),
                 idle_policy=idle_policy,
                 shares=shares,
             )
         )
+        owed[kind] = several[-1].owed_j
     return _together(several) if several else None
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from .attribution import Attribution
 from .quantities import Energy, Provenance, weakest
+from .sources.base import Kind
 
 __all__ = ["Account", "Ledger"]
 
@@ -23,7 +24,8 @@ class Account:
     value_j: float = 0.0
     below_j: float = 0.0
     above_j: float = 0.0
-    chance_j: float = 0.0
+    chance_below_j: float = 0.0
+    chance_above_j: float = 0.0
     largest_j: float = 0.0
     provenance: Provenance | None = None
 
@@ -31,9 +33,13 @@ class Account:
         """Add a time's energy, of whose half-width so much is chance."""
         self.value_j += part.value_j
         self.largest_j = max(self.largest_j, part.value_j)
-        self.below_j += _without(part.value_j - part.low_j, chance_j)
-        self.above_j += _without(part.high_j - part.value_j, chance_j)
-        self.chance_j = math.hypot(self.chance_j, chance_j)
+        # An interval that ends at nothing, or at the whole device, cuts chance off as well.
+        low_j, high_j = part.value_j - part.low_j, part.high_j - part.value_j
+        below_j, above_j = min(low_j, chance_j), min(high_j, chance_j)
+        self.below_j += _without(low_j, below_j)
+        self.above_j += _without(high_j, above_j)
+        self.chance_below_j = math.hypot(self.chance_below_j, below_j)
+        self.chance_above_j = math.hypot(self.chance_above_j, above_j)
         known = (
             (part.provenance,) if self.provenance is None else (self.provenance, part.provenance)
         )
@@ -45,8 +51,8 @@ class Account:
             return None
         return Energy(
             value_j=self.value_j,
-            low_j=max(0.0, self.value_j - math.hypot(self.below_j, self.chance_j)),
-            high_j=self.value_j + math.hypot(self.above_j, self.chance_j),
+            low_j=max(0.0, self.value_j - math.hypot(self.below_j, self.chance_below_j)),
+            high_j=self.value_j + math.hypot(self.above_j, self.chance_above_j),
             provenance=self.provenance,
         )
 
@@ -57,11 +63,13 @@ class Ledger:
     Attributes:
         known_s: Time that was attributed.
         unknown_s: Time whose energy was not known: it is in no total.
+        owed_j: Idle energy that times so far were too short of, for `attribute_window` to keep.
     """
 
     def __init__(self) -> None:
         self.known_s = 0.0
         self.unknown_s = 0.0
+        self.owed_j: dict[Kind, float] = {}
         self._idle, self._system, self._total = Account(), Account(), Account()
         self._parts: dict[str, Account] = {}
 

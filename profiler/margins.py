@@ -69,7 +69,7 @@ def split_work(
     known = len(fit.signal_ratios)
     excess = np.zeros((len(at), known))
     for row, (name, spent_s) in enumerate(work_s.items(), start=1):
-        if name in signals and fit.typical is not None:
+        if name in signals and known:
             excess[row] = np.array(signals[name]) / fit.typical - spent_s
     weights = work * fit.ratios[at] + excess @ fit.signal_ratios
     weights = np.maximum(weights, _LEAST_RATIO * work)

@@ -49,23 +49,25 @@ class Window:
         return self._result
 
     def __enter__(self) -> Window:
-        self._recording = self._meter._open()
+        self._recording, self._result = self._meter._open(), None
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._recording is not None:
-            self._result = self._meter._close(self._recording, self.name)[0]
+        recording, self._recording = self._recording, None
+        if recording is not None:
+            self._result = self._meter._close(recording, self.name)[0]
 
     def lap(self) -> WindowResult:
         """Return what was measured since the window's start or its last lap, and go on.
 
         The next lap begins at the very readings with which this one ends, so that laps add up.
-        When the window is left, its `result` is what came after the last lap.
+        When the window is left, its `result` is what came after the last lap. A lap that fails,
+        for a consumer cannot be read, ends nothing: the next one has its time as well.
 
         Raises:
             RuntimeError: When the window is not open.
         """
-        if self._recording is None or self._result is not None:
+        if self._recording is None:
             raise RuntimeError(f"window {self.name!r} is not open")
         result, self._recording = self._meter._close(self._recording, self.name, again=True)
         return result
@@ -260,17 +262,21 @@ class EnergyMeter:
     def _close(
         self, recording: _Recording, name: str, *, again: bool = False
     ) -> tuple[WindowResult, _Recording | None]:
-        """End a recording; if `again`, begin the next at the very same readings."""
+        """End a recording; if `again`, begin the next at the very same readings.
+
+        What fails ends the recording as well, unless the next was to begin.
+        """
         following = None
         with self._lock:
             try:
                 end_s = self.sample()
                 totals, accelerators_s = self._work.totals(), self._accelerators_s()
+                self._raise_broken()
                 if again:
                     following = self._record(end_s, totals, accelerators_s)
             finally:
-                self._open_recordings.remove(recording)
-            self._raise_broken()
+                if following is not None or not again:
+                    self._open_recordings.remove(recording)
         result = WindowResult(
             name=name,
             start_s=recording.start_s,

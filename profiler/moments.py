@@ -11,7 +11,7 @@ __all__ = ["BASE", "WAKE_UNITS", "Curve", "Moments"]
 
 _Floats = NDArray[np.float64]
 
-WAKE_UNITS = (0.1, 1.0)
+WAKE_UNITS = (0.5, 4.0)
 """Waking up is over when so much work is done at once (cores, or accelerators)."""
 
 _BENDS = (0.2, 0.4, 0.6, 0.8)
@@ -77,6 +77,11 @@ class Moments:
         self.xx = np.insert(rows, [at] * number, 0.0, axis=1)
         self.xy = np.insert(self.xy, [at] * number, 0.0)
 
+    def seen_by(self, turned: _Floats) -> Moments:
+        """Return the moments of other regressors, linear combinations of these."""
+        xx = turned @ self.xx @ turned.T
+        return Moments(xx, turned @ self.xy, self.yy, self.weight, self.count)
+
     def merge(self, column: int, into: int) -> None:
         """Add one regressor to another, as if they had been one from the beginning."""
         self.xx[into] += self.xx[column]
@@ -125,12 +130,15 @@ class Curve:
         return max(_LEAST, self.chord_w(load) / self._slope_w)
 
     def chord_w(self, load: float) -> float:
-        """Return the power of work at a load over the load, waking up aside, in watts."""
+        """Return the power of work at a load over the load, the first foot aside, in watts.
+
+        The slower one is hardly told from the slope where there are few processors.
+        """
         assert self._weights is not None
         load = max(load, _STEP)
-        line = slice(1 + len(WAKE_UNITS) + 1, None)
-        bends = float(self._weights[line] @ self.regressors(load)[line])
-        return float(self._weights[1]) + bends / load
+        work = self.regressors(load)
+        work[[0, 2]] = 0.0
+        return float(self._weights @ work) / load
 
     def slope_w(self, load: float) -> float:
         """Return what a little more load draws more, in watts for full load."""

@@ -12,29 +12,35 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .mean_range import MEAN_S
 from .moments import BASE, WAKE_UNITS, Curve, Moments
 
-__all__ = ["SYSTEM", "Fit", "IdlePower", "Regression", "blank", "regress"]
+__all__ = [
+    "GONE",
+    "LINE",
+    "PLAIN",
+    "PROCESSOR",
+    "SYSTEM",
+    "Fit",
+    "IdlePower",
+    "Prior",
+    "Regression",
+    "blank",
+    "regress",
+]
 
 _Floats = NDArray[np.float64]
 
 SYSTEM = ""
 """The name of all work that nobody named."""
 
+GONE = "\0gone"
+"""The name of all work of consumers that are forgotten: it counts, and is nobody's any more."""
+
 UNLIKENESS = ((0.04, 0.2), (0.08, 0.3), (0.16, 0.25), (0.32, 0.15), (0.64, 0.1))
 """How unlike consumers' work may be, as the standard deviation of their power per unit of work,
 and what each is believed before anything was seen. Measured services on one core type differ from
 a few percent (alike) to a factor of two (memory-bound beside vector code)."""
-
-_WAKE = (0.2, 0.2)
-"""What waking up costs for each of these, as a part of the idle power: mean and deviation. Five
-recorded machines draw 0.1 to 1.2 times their idle power more as soon as anything works."""
-
-_WARMTH = (0.03, 0.03)
-"""What a device leaks for each watt of the last minute's power: mean and deviation."""
-
-_BEND_RATIO = 0.5
-"""By how much of the mean slope it bends at each (one standard deviation)."""
 
 _SLOPE_RATIO = 10.0
 """Full load may add up to about this many times the power seen so far (one deviation)."""
@@ -55,11 +61,43 @@ _DRIFT = (0.01, 0.003)
 _LEAST_IDLE = 0.01
 """Of the highest power: a smaller idle power still lets waking up cost something."""
 
+_BEYOND_RATIO = 0.8
+"""So much of what the curve says below the least load ever seen may be wrong (one deviation)."""
+
+_LOW_BY = 3.0
+"""So many deviations the lowest of some hundred means lies below the truth."""
+
 _EXPECTED = 3.0
 """The expected noise counts as much as so many observations."""
 
 _LEAST = 0.05
 """Of the common slope, or of a consumer's power per work: never less, whatever was fitted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prior:
+    """What is believed of a kind of device before anything was seen; means and deviations.
+
+    Args:
+        wake: What waking up costs at each foot of the curve, over the idle power.
+        bend: By how much of its mean slope the curve bends where it may (deviation).
+        warmth: What the device leaks for each watt of the last minute's power.
+    """
+
+    wake: tuple[float, float]
+    bend: float
+    warmth: tuple[float, float]
+
+
+PROCESSOR = Prior(wake=(0.2, 0.3), bend=1.0, warmth=(0.03, 0.03))
+"""Five recorded machines draw 0 to 4 times their idle power more as soon as anything works, half
+of them less than 0.6 times, and bend to less than a third of their first slope."""
+
+PLAIN = Prior(wake=(0.0, 0.05), bend=0.5, warmth=(0.0, 0.03))
+"""Memory and accelerators do not wake up at a moment's work, or not that anybody recorded."""
+
+LINE = Prior(wake=(0.0, 0.01), bend=0.01, warmth=(0.0, 0.001))
+"""An estimate is a line by its making."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,14 +115,14 @@ class Fit:
 
     Args:
         idle: The idle power.
-        names: The consumers, `SYSTEM` first.
+        names: The consumers, `SYSTEM` first, and `GONE` if any are forgotten.
         ratios: Of each consumer; 1 is the common power per unit of work.
         signal_ratios: What each signal's excess over the typical adds to a consumer's work.
         covariance: Of idle power (watts), signal ratios and consumers' ratios, in that order.
         unlikeness: Deviation of a consumer's ratio that was never seen.
         bent_ratio: Deviation of a share that comes from the curve alone.
         noise_w: Noise of a second's mean power.
-        typical: Each signal per unit of work whose excess is 0; `None` before one was counted.
+        typical: Each signal per unit of work whose excess is 0.
     """
 
     idle: IdlePower
@@ -95,7 +133,7 @@ class Fit:
     unlikeness: float
     bent_ratio: float
     noise_w: float
-    typical: _Floats | None
+    typical: _Floats
 
     def admitting(self, names: Mapping[str, object]) -> Fit:
         """Return the same with consumers that were never seen, alike but for their unlikeness."""
@@ -133,7 +171,7 @@ def blank(columns: Mapping[str, int], signals: int) -> Fit:
         0.0,
         0.0,
         0.0,
-        None,
+        np.full(signals, math.inf),
     )
 
 
@@ -155,8 +193,10 @@ class Regression:
         self,
         columns: Mapping[str, int],
         signals: int,
-        typical: _Floats | None,
+        typical: _Floats,
         lowest_w: float,
+        highest_w: float,
+        lowest_load: float,
         devices: int,
     ) -> Fit:
         """Return the conclusions, consumers in the columns' order; for arguments see `Fit`."""
@@ -164,11 +204,16 @@ class Regression:
         at_rest = np.eye(len(self.mean))
         at_rest[0, BASE - 1] = self.idle_w
         covariance = at_rest @ self.covariance @ at_rest.T
+        # What lies between rest and the least load ever seen is extrapolated.
+        beyond = self.curve.regressors(lowest_load)[1:] @ self.mean[1:BASE]
+        covariance[0, 0] += (_BEYOND_RATIO * float(beyond)) ** 2
         mean_w = float((at_rest @ self.mean)[0])
         half_w = 1.96 * math.sqrt(max(0.0, float(covariance[0, 0])))
-        value_w = min(max(0.0, mean_w), lowest_w)
-        # The lowest power was drawn under some load or none, but it was measured with noise.
-        top_w = lowest_w + 1.96 * math.sqrt(self.noise)
+        # The lowest power was drawn under some load or none, but it was measured with noise, and
+        # of many means the lowest lies low. Noise is less where power is.
+        less = lowest_w / highest_w
+        value_w = min(max(0.0, mean_w), lowest_w + _LOW_BY * less * math.sqrt(self.noise / MEAN_S))
+        top_w = lowest_w + _LOW_BY * less * math.sqrt(self.noise / MEAN_S + self.drift)
         idle = IdlePower(
             value_w=value_w,
             low_w=min(max(0.0, mean_w - half_w), value_w),
@@ -185,7 +230,7 @@ class Regression:
             self.mean[BASE : BASE + signals] / self.slope_w,
             covariance[np.ix_(keep, keep)] * np.outer(unit, unit),
             self.unlikeness,
-            _BENT_RATIO * self.bent * math.sqrt(devices),
+            _BENT_RATIO * self.bent * devices,
             math.sqrt(self.noise),
             typical,
         )
@@ -195,6 +240,7 @@ def regress(
     within: Moments,
     between: Moments,
     *,
+    prior: Prior,
     curve: Curve,
     signals: int,
     lowest_w: float,
@@ -210,6 +256,7 @@ def regress(
     Args:
         within: Moments about the mean of each block of time.
         between: Moments of the blocks' means.
+        prior: What is believed of such a device.
         curve: The curve that made the regressors.
         signals: How many signals there are.
         lowest_w: Lowest power observed.
@@ -230,19 +277,21 @@ def regress(
         bent=0.0,
     )
     for _ in range(steps):
-        now = _step(now, within, between, signals, lowest_w, highest_w, block_s)
+        now = _step(now, prior, within, between, signals, lowest_w, highest_w, block_s)
     return now
 
 
-def _prior(now: Regression, width: int, signals: int, highest_w: float) -> tuple[_Floats, _Floats]:
+def _believed(
+    now: Regression, prior: Prior, width: int, signals: int, highest_w: float
+) -> tuple[_Floats, _Floats]:
     """Return the prior's means and precisions, those of the consumers still for unlikeness 1."""
     mean, precision = np.zeros(width), np.zeros(width)
     precision[1] = 1 / (_SLOPE_RATIO * highest_w) ** 2
     wake = slice(2, 2 + len(WAKE_UNITS))
-    mean[wake] = _WAKE[0] * now.idle_w
-    precision[wake] = 1 / (_WAKE[1] * now.idle_w) ** 2
-    precision[wake.stop : BASE - 1] = 1 / (_BEND_RATIO * now.slope_w) ** 2
-    mean[BASE - 1], precision[BASE - 1] = _WARMTH[0], 1 / _WARMTH[1] ** 2
+    mean[wake] = prior.wake[0] * now.idle_w
+    precision[wake] = 1 / (prior.wake[1] * now.idle_w) ** 2
+    precision[wake.stop : BASE - 1] = 1 / (prior.bend * now.slope_w) ** 2
+    mean[BASE - 1], precision[BASE - 1] = prior.warmth[0], 1 / prior.warmth[1] ** 2
     precision[BASE : BASE + signals] = 1 / (_SIGNAL_RATIO * now.slope_w) ** 2
     precision[BASE + signals :] = 1 / now.slope_w**2
     return mean, precision
@@ -250,6 +299,7 @@ def _prior(now: Regression, width: int, signals: int, highest_w: float) -> tuple
 
 def _step(
     now: Regression,
+    prior: Prior,
     within: Moments,
     between: Moments,
     signals: int,
@@ -257,7 +307,7 @@ def _step(
     highest_w: float,
     block_s: float,
 ) -> Regression:
-    mean, precision = _prior(now, len(within.xy), signals, highest_w)
+    mean, precision = _believed(now, prior, len(within.xy), signals, highest_w)
     drift = now.noise / block_s + now.drift
     data = within.xx / now.noise + between.xx / drift
     told = within.xy / now.noise + between.xy / drift

@@ -16,10 +16,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .mean_range import MeanRange
 from .moments import BASE, Curve, Moments
-from .power_fit import SYSTEM, Fit, IdlePower, Regression, blank, regress
+from .power_fit import (
+    GONE,
+    LINE,
+    PLAIN,
+    PROCESSOR,
+    SYSTEM,
+    Fit,
+    IdlePower,
+    Prior,
+    Regression,
+    blank,
+    regress,
+)
 
-__all__ = ["SYSTEM", "Fit", "IdlePower", "PowerModel"]
+__all__ = ["LINE", "PLAIN", "PROCESSOR", "SYSTEM", "Fit", "IdlePower", "PowerModel", "Prior"]
 
 _Floats = NDArray[np.float64]
 
@@ -57,6 +70,7 @@ class PowerModel:
         capacity: Work the device can do in a second: logical CPUs, or 1 for an accelerator.
         devices: How many are taken together. Each has a curve of its own, and nobody tells which
             of them a consumer works on.
+        prior: What is believed of such a device before anything was seen.
         memory_s: Observations count less with age: by 1/e after so long.
         refit_s: What was learned is concluded anew after so much observed time.
 
@@ -69,6 +83,7 @@ class PowerModel:
         capacity: float,
         *,
         devices: int = 1,
+        prior: Prior = PROCESSOR,
         memory_s: float = 1800.0,
         refit_s: float = 10.0,
     ) -> None:
@@ -77,21 +92,22 @@ class PowerModel:
                 f"capacity and memory must be positive, found {capacity} and {memory_s} s"
             )
         self.capacity, self.memory_s, self.refit_s = capacity, memory_s, refit_s
-        self._devices = devices
+        self._devices, self._prior = devices, prior
         self.signals = 0
         self._columns = {SYSTEM: BASE}
         width = BASE + 1
         self._within, self._between = Moments.empty(width), Moments.empty(width)
         self._block = _Block(Moments.empty(width), np.zeros(width))
-        self._typical: _Floats | None = None
+        self._signal_sums: _Floats = np.zeros(1)  # of each signal, and of the work that has any
         self._count = 0
-        self._highest_w = 0.0
-        self._lows_w, self._since_s = (math.inf, math.inf), 0.0
+        self._range, self._loads = MeanRange(memory_s), MeanRange(memory_s)
         self._curve = Curve(capacity)
         self._regression: Regression | None = None
         self._fit: Fit | None = None
         self._warmth_w: float | None = None
         self._new_s = 0.0
+        self._observed_s = 0.0
+        self._seen_s: dict[str, float] = {}
 
     @property
     def observations(self) -> int:
@@ -123,9 +139,12 @@ class PowerModel:
         figures = (power_w, duration_s, busy_s, *work_s.values())
         if not all(map(math.isfinite, figures)) or min(figures) < 0 or duration_s == 0:
             raise ValueError(f"power, work and duration must be 0 or more, found {figures}")
+        if not {SYSTEM, GONE}.isdisjoint(work_s):
+            raise ValueError("a consumer needs a name of its own, found an empty one")
         for name in [name for name, s in work_s.items() if s > 0 and name not in self._columns]:
             self._admit(name)
-        self._learn_typical(work_s, signals or {})
+        self._forget_the_gone(work_s, duration_s)
+        self._admit_signals(signals or {})
         row = self._row(duration_s, work_s, busy_s, signals or {})
         self._decay(math.exp(-duration_s / self.memory_s))
         weight = min(duration_s, BLOCK_S)
@@ -138,22 +157,26 @@ class PowerModel:
             self._block = _Block(Moments.empty(len(row)), np.zeros(len(row)))
         self._count += 1
         self._warm(power_w, duration_s)
-        self._highest_w = max(self._highest_w, power_w)
-        self._watch_lowest(power_w, duration_s)
+        self._range.add(power_w, duration_s)
+        whole_s = max(busy_s, math.fsum(work_s.values()))
+        self._loads.add(whole_s / duration_s / self.capacity, duration_s)
         self._new_s += duration_s
 
     def forget(self, name: str) -> None:
-        """Forget one consumer: what it did so far counts as done by the system."""
-        column = self._columns.pop(name, None)
-        if column is None:
+        """Forget one consumer: what it did stays known as work of some that are gone."""
+        if name in (SYSTEM, GONE) or name not in self._columns:
             return
-        into = self._columns[SYSTEM]
+        if GONE not in self._columns:
+            self._admit(GONE)
+        column = self._columns.pop(name)
+        into = self._columns[GONE]
         for moments in (self._within, self._between, self._block.moments):
             moments.merge(column, into)
         row = self._block.row
         row[into] += row[column]
         self._block.row = np.delete(row, column)
         self._columns = {other: at - (at > column) for other, at in self._columns.items()}
+        self._seen_s.pop(name, None)
         self._fit = None
 
     def fit(self) -> Fit | None:
@@ -163,39 +186,51 @@ class PowerModel:
         young = self._count <= _SETTLED
         if self._fit is None or young or self._new_s >= self.refit_s:
             self._new_s = 0.0
-            if self._highest_w < _NOTHING_W:
+            if self._range.highest < _NOTHING_W:
                 return blank(self._columns, self.signals)
             steps = _FIRST_STEPS if young or self._regression is None else 1
+            columns, typical = self._columns, self._typical()
+            moments = self._folded()
+            if self.signals:
+                turned = self._seen_from(typical)
+                moments = (moments[0].seen_by(turned), moments[1].seen_by(turned))
+                columns = {name: at - 1 for name, at in columns.items()}
             self._regression = regress(
-                *self._folded(),
+                *moments,
+                prior=self._prior,
                 curve=self._curve,
                 signals=self.signals,
-                lowest_w=self._lowest(),
-                highest_w=self._highest_w,
+                lowest_w=self._range.lowest,
+                highest_w=self._range.highest,
                 block_s=BLOCK_S,
                 start=self._regression,
                 steps=steps,
             )
             self._curve = self._regression.curve
             self._fit = self._regression.fit(
-                self._columns, self.signals, self._typical, self._lowest(), self._devices
+                columns,
+                self.signals,
+                typical,
+                self._range.lowest,
+                self._range.highest,
+                self._loads.lowest,
+                self._devices,
             )
         return self._fit
+
+    def _forget_the_gone(self, work_s: Mapping[str, float], duration_s: float) -> None:
+        """Forget who has not been heard of for two memories, told off or not."""
+        self._observed_s += duration_s
+        self._seen_s |= dict.fromkeys(work_s, self._observed_s)
+        limit_s = self._observed_s - 2 * self.memory_s
+        for name in [name for name, seen_s in self._seen_s.items() if seen_s < limit_s]:
+            del self._seen_s[name]
+            self.forget(name)
 
     def _warm(self, power_w: float, duration_s: float) -> None:
         if self._warmth_w is None:
             self._warmth_w = power_w
         self._warmth_w += (power_w - self._warmth_w) * (1 - math.exp(-duration_s / WARMTH_S))
-
-    def _lowest(self) -> float:
-        return min(self._lows_w)
-
-    def _watch_lowest(self, power_w: float, duration_s: float) -> None:
-        """Keep the lowest power of this memory and of the one before."""
-        self._since_s += duration_s
-        if self._since_s > self.memory_s:
-            self._lows_w, self._since_s = (math.inf, self._lows_w[0]), 0.0
-        self._lows_w = (min(self._lows_w[0], power_w), self._lows_w[1])
 
     def _admit(self, name: str) -> None:
         self._columns[name] = len(self._block.row)
@@ -203,28 +238,36 @@ class PowerModel:
             moments.grow()
         self._block.row = np.append(self._block.row, 0.0)
 
-    def _admit_signals(self, number: int) -> None:
-        """Make room for signals; so far all work counts as typical."""
-        self.signals = number
-        for moments in (self._within, self._between, self._block.moments):
-            moments.insert(BASE, number)
-        self._block.row = np.insert(self._block.row, [BASE] * number, 0.0)
-        self._columns = {name: at + number for name, at in self._columns.items()}
-        self._fit = None
+    def _admit_signals(self, signals: Mapping[str, tuple[float, ...]]) -> None:
+        """Make room for signals when the first ones come: their counts, and the work that has any.
 
-    def _learn_typical(
-        self, work_s: Mapping[str, float], signals: Mapping[str, tuple[float, ...]]
-    ) -> None:
-        """Keep what the first work had of each signal: all else is told against it."""
+        So far all work counts as having none.
+        """
         for name, counts in signals.items():
-            if self.signals == 0:
-                self._admit_signals(len(counts))
+            if self.signals == 0 and counts:
+                self.signals = len(counts)
+                number = self.signals + 1
+                for moments in (self._within, self._between, self._block.moments):
+                    moments.insert(BASE, number)
+                self._block.row = np.insert(self._block.row, [BASE] * number, 0.0)
+                self._columns = {name: at + number for name, at in self._columns.items()}
+                self._signal_sums = np.zeros(number)
+                self._fit = None
             if len(counts) != self.signals:
                 raise ValueError(f"{name} has {len(counts)} signals, expected {self.signals}")
-        spent_s = math.fsum(work_s.get(name, 0.0) for name in signals)
-        if self._typical is None and spent_s > 0:
-            total = np.sum([signals[name] for name in signals], axis=0)
-            self._typical = np.where(total > 0, total / spent_s, np.inf)
+
+    def _typical(self) -> _Floats:
+        """Return each signal per unit of work; infinite for one that nobody had so far."""
+        *sums, work_s = self._signal_sums
+        return np.array([total / work_s if total > 0 else math.inf for total in sums])
+
+    def _seen_from(self, typical: _Floats) -> _Floats:
+        """Return what turns the regressors into those of the fit: signals over the typical ones."""
+        width = len(self._block.row)
+        turned = np.delete(np.eye(width), BASE + self.signals, axis=0)
+        for at, each in enumerate(typical):
+            turned[BASE + at, [BASE + at, BASE + self.signals]] = 1 / each, -1.0
+        return turned
 
     def _row(
         self,
@@ -246,9 +289,10 @@ class PowerModel:
         for name, spent_s in work_s.items():
             if name in self._columns:  # who has never worked moves nothing
                 row[self._columns[name]] = steepness * spent_s / unit
-        for name, counts in signals.items() if self._typical is not None else ():
-            excess = np.array(counts) / self._typical - work_s.get(name, 0.0)
-            row[BASE : BASE + self.signals] += steepness * excess / unit
+        for name, counts in signals.items():
+            had = np.array([*counts, work_s.get(name, 0.0)])
+            row[BASE : BASE + len(had)] += steepness * had / unit
+            self._signal_sums += had
         return row
 
     def _decay(self, keep: float) -> None:

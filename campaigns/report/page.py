@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from ...datasets.metadata import LICENCE
 from ...datasets.store import MANIFEST, load, update_manifest
@@ -21,6 +18,7 @@ from ..intervals import Interval
 from ..units import human, human_interval
 from .answers import answer, best_rows
 from .figures import SYMBOLS, panels
+from .shell import put, shared_facts, templates
 
 __all__ = ["write"]
 
@@ -51,21 +49,11 @@ def write(folder: Path) -> Path:
     """
     analysis = analyse(load(folder))
     facts = _facts(analysis)
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader(__package__ or "", "templates"),
-        autoescape=lambda name: name is not None and name.endswith(".html.j2"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters |= {"human": human, "cell": _table_cell}
-    templates.globals |= {"span": _span, "bracket": _bracket}
+    pages = templates(__package__ or "")
+    pages.filters |= {"human": human, "cell": _table_cell}
+    pages.globals |= {"span": _span, "bracket": _bracket}
     for name in ("report.html", "report.md"):
-        text = templates.get_template(f"{name}.j2").render(facts)
-        # Renamed into place, so that a reader never meets half a page.
-        fresh = folder / f".{name}.new"
-        fresh.write_text(text, encoding="utf-8", newline="\n")
-        fresh.replace(folder / name)
+        put(folder, name, pages.get_template(f"{name}.j2").render(facts))
     if (folder / MANIFEST).exists():
         update_manifest(folder, ["report.html", "report.md"])
     return folder / "report.html"
@@ -92,18 +80,8 @@ def _facts(analysis: Analysis) -> dict[str, Any]:
         "invalid": list(_trials(trials[~valid])),
         "all_trials": list(_trials(trials)),
         "environment": list(_environment(dataset.environment)),
-        "style": Markup(_template_text("report.css")),
-        "script": Markup(_template_text("report.js")),
-        "plotly": Markup(get_plotlyjs()),
-        # Every "<" escaped: data must not be able to close the element it stands in.
-        "figures": Markup(
-            json.dumps([panel for s in scenarios for panel in s["panels"]]).replace("<", "\\u003c")
-        ),
+        **shared_facts([panel for s in scenarios for panel in s["panels"]]),
     }
-
-
-def _template_text(name: str) -> str:
-    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
 
 
 def _scenario(analysis: Analysis, name: str) -> dict[str, Any]:

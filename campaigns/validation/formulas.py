@@ -12,7 +12,7 @@ from enum import StrEnum
 from ...profiler.sources.base import Kind
 from ...profiler.window import WindowResult
 
-__all__ = ["FORMULAS", "Claim", "Formula", "ratio_through_origin", "share_of_total"]
+__all__ = ["FORMULAS", "Claim", "Formula", "RatioThroughOrigin", "share_of_total"]
 
 
 class Claim(StrEnum):
@@ -46,7 +46,7 @@ FORMULAS = (
     Formula(name="joulery_counters", title="joulery, with counters", claim=Claim.ACTIVE, ours=True),
     Formula(
         name="ratio_through_origin",
-        title="energy × utilisation × share (as Kepler)",
+        title="energy × utilisation × share (as Kepler 0.10)",
         claim=Claim.ACTIVE,
     ),
     Formula(
@@ -57,7 +57,7 @@ FORMULAS = (
     ),
     Formula(
         name="share_of_total",
-        title="energy × share of CPU time (as Scaphandre)",
+        title="energy × share of busy CPU time (as early Scaphandre)",
         claim=Claim.WITH_IDLE,
     ),
 )
@@ -84,13 +84,28 @@ def share_of_total(lap: WindowResult) -> dict[str, float] | None:
     return parts
 
 
-def ratio_through_origin(lap: WindowResult) -> dict[str, float] | None:
-    """Return each consumer's share of the energy times utilisation: no load, no power."""
-    parts = dict.fromkeys(lap.usage, 0.0)
-    for kind, energy in lap.kinds.items():
-        if energy is None:
-            return None
-        named, _, capacity_s = _work(lap, kind)
-        for name, spent_s in named.items():
-            parts[name] += energy.value_j * spent_s / capacity_s
-    return parts
+class RatioThroughOrigin:
+    """Energy times utilisation, by share of the work: no load, no power.
+
+    A GPU has an idle power: the lowest seen while nobody worked on it.
+    """
+
+    def __init__(self) -> None:
+        self._gpu_idle_w = 0.0
+
+    def __call__(self, lap: WindowResult) -> dict[str, float] | None:
+        """Return each consumer's part of one lap."""
+        parts = dict.fromkeys(lap.usage, 0.0)
+        for kind, energy in lap.kinds.items():
+            if energy is None:
+                return None
+            named, busy_s, capacity_s = _work(lap, kind)
+            active_j = energy.value_j * busy_s / capacity_s
+            if kind is Kind.GPU:
+                power_w = energy.value_j / lap.duration_s
+                if busy_s == 0:
+                    self._gpu_idle_w = min(power_w, self._gpu_idle_w or power_w)
+                active_j = max(0.0, energy.value_j - self._gpu_idle_w * lap.duration_s)
+            for name, spent_s in named.items() if busy_s > 0 else ():
+                parts[name] += active_j * spent_s / busy_s
+        return parts

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -92,26 +94,41 @@ def validate(
 
 
 def _each(grid: Grid, workers: int) -> Iterator[tuple[tuple[str, int], Watched]]:
-    if workers == 1:
-        for node in grid.nodes:
-            yield node, _watch(node, grid.times)
-        return
+    folder = _MEMORY_FOLDER if os.access(_MEMORY_FOLDER, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="joulery-nodes-", dir=folder) as root:
+        watch_one = partial(_watch, root=Path(root), times=grid.times)
+        if workers == 1:
+            yield from ((node, watch_one(node)) for node in grid.nodes)
+        else:
+            yield from _spread(grid.nodes, watch_one, workers)
+
+
+def _spread(
+    nodes: list[tuple[str, int]], watch_one: Callable[[tuple[str, int]], Watched], workers: int
+) -> Iterator[tuple[tuple[str, int], Watched]]:
     # A fresh interpreter for each worker: a fork would copy locks that threads hold.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        waiting = {pool.submit(_watch, node, grid.times): node for node in grid.nodes}
-        try:
-            for done in as_completed(waiting):
-                yield waiting[done], done.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    others = set(multiprocessing.active_children())
+    # Ctrl-C goes to every process of a terminal. Workers inherit that it is blocked: it is for us
+    # to end them, or each would print a traceback.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    pool = ProcessPoolExecutor(workers, mp_context=context)
+    waiting = {pool.submit(watch_one, node): node for node in nodes}
+    own = set(multiprocessing.active_children()) - others
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for done in as_completed(waiting):
+            yield waiting[done], done.result()
+    except BaseException:
+        for worker in own:
+            worker.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _watch(node: tuple[str, int], times: Times) -> Watched:
+def _watch(node: tuple[str, int], *, root: Path, times: Times) -> Watched:
     scenario, seed = node
-    folder = _MEMORY_FOLDER if os.access(_MEMORY_FOLDER, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="joulery-node-", dir=folder) as root:
-        return watch(
-            draw(scenario, seed, times.duration_s), seed=seed, root=Path(root), times=times
-        )
+    with tempfile.TemporaryDirectory(prefix=f"{scenario}-{seed}-", dir=root) as folder:
+        play = draw(scenario, seed, times.duration_s)
+        return watch(play, seed=seed, root=Path(folder), times=times)

@@ -31,7 +31,7 @@ from ...profiler.sources.powercap import Powercap
 from ...profiler.usage import Usage
 from ...profiler.window import WindowResult
 from ...profiler.work import NodeCpu
-from .formulas import FORMULAS, Claim, ratio_through_origin, share_of_total
+from .formulas import FORMULAS, Claim, RatioThroughOrigin, share_of_total
 
 __all__ = ["Score", "Times", "Watched", "watch"]
 
@@ -117,9 +117,6 @@ def watch(play: Play, *, seed: int, root: Path, times: Times) -> Watched:
         return _Watcher(play, tree, np.random.default_rng([seed, 1]), times).run()
 
 
-_PEERS = {"share_of_total": share_of_total, "ratio_through_origin": ratio_through_origin}
-
-
 @dataclass(slots=True)
 class _Book:
     """What one of our formulas has learned, and has added up since the window began."""
@@ -138,7 +135,9 @@ class _Book:
             lap = replace(lap, usage=plain)
         if self.learns:
             observe_window(self.models, lap)
-        shares = attribute_window(lap, self.models, idle_policy=self.policy)
+        shares = attribute_window(
+            lap, self.models, owed_j=self.ledger.owed_j, idle_policy=self.policy
+        )
         self.ledger.add(shares, lap.duration_s)
         self.unknown_s += lap.duration_s * (shares is None)
         return shares
@@ -161,6 +160,10 @@ class _Watcher:
         }
         # By formula, or by claim for the truth, and by consumer.
         self._sums: dict[tuple[str, str], float] = defaultdict(float)
+        self._peers: dict[str, Callable[[WindowResult], dict[str, float] | None]] = {
+            "share_of_total": share_of_total,
+            "ratio_through_origin": RatioThroughOrigin(),
+        }
         self._device_j = self._shared_j = 0.0
         self._found = Watched(true_idle_w=self._idle_w())
 
@@ -214,7 +217,7 @@ class _Watcher:
             if shares is not None and name == "joulery":
                 parts = (shares.idle, shares.system, *shares.parts.values())
                 self._shared_j += math.fsum(part.value_j for part in parts)
-        for name, formula in _PEERS.items():
+        for name, formula in self._peers.items():
             for consumer, energy_j in (formula(lap) or {}).items():
                 self._sums[name, consumer] += energy_j
         self._dismiss()

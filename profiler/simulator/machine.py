@@ -1,7 +1,7 @@
 """What the simulated machine draws: a stated power model of processors, memory and accelerators.
 
-Everything here is made up, within the range of the recorded machines that the profiler's README
-names. No clock, no file and no consumer is known here.
+Everything here is made up, within the range of the recorded machines that the README of the
+energy sources names. No clock, no file and no consumer is known here.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Machine:
         thermal_s: Time constant of its temperature.
         dram_idle_w: Power of a package's memory at rest.
         dram_w: Power of memory traffic of a core whose memory intensity is 1.
-        noise_ratio: Standard deviation of power that no load explains, over the active power.
+        noise_ratio: Standard deviation of power that no load explains, over the power.
         noise_s: How long such a deviation lasts.
         gpu_idle_w: Power of the accelerator at rest; 0: there is none.
         gpu_w: What the accelerator draws more at full load of ordinary work.

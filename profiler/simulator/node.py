@@ -48,7 +48,8 @@ class Node:
     Args:
         machine: What draws power.
         consumers: Who works, in the order of every array here.
-        seed: The same seed gives the same node.
+        seed: The same seed and the same steps give the same node. Cut into other steps, work that
+            is always on stays the same; bursts and noise are dealt anew.
         tick_s: Step of the simulation.
 
     Attributes:
@@ -179,7 +180,7 @@ class Node:
         start = [keep * self._noise.get(domain, 0.0)]
         noise, _ = lfilter([1.0], [1, -keep], shock, zi=start)
         self._noise[domain] = noise[-1]
-        active_w = active_w * (1 + self.machine.noise_ratio * noise)
+        active_w = active_w + self.machine.noise_ratio * noise * (idle_w + active_w)
         whole_w = dynamic_w.sum(axis=1)
         shares = dynamic_w / np.where(whole_w > 0, whole_w, 1.0)[:, None]
         self.truth.idle_j[domain] += idle_w * self.tick_s * len(active_w)

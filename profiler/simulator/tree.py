@@ -60,7 +60,6 @@ class NodeTree:
         self._moduli: dict[str, int] = {}
         self._latched_j = dict.fromkeys(node.domains, 0.0)
         self._files: dict[Path, int] = {}
-        self._sizes: dict[Path, int] = {}
         self._groups = [self.group(one.name) / "cpu.stat" for one in node.consumers]
         for socket in range(node.machine.sockets):
             self._zones(socket, modulus_uj)
@@ -119,8 +118,8 @@ class NodeTree:
         self._count(domain)
 
     def _zones(self, socket: int, modulus_uj: int) -> None:
-        package = self.root / f"sys/class/powercap/intel-rapl:{socket}"
-        memory = package.with_name(f"{package.name}:0")
+        package = self.root / f"sys/devices/virtual/powercap/intel-rapl/intel-rapl:{socket}"
+        memory = package / f"{package.name}:0"
         for zone, name, modulus in (
             (package, f"package-{socket}", modulus_uj),
             (memory, "dram", modulus_uj // 4),
@@ -128,8 +127,16 @@ class NodeTree:
             self._write(zone / "name", f"{name}\n")
             self._write(zone / "max_energy_range_uj", f"{modulus}\n")
             self._write(zone / "enabled", "1\n")
+            self._link(zone, "powercap")
             domain = name if zone is package else f"dram-{socket}"
             self._counters[domain], self._moduli[domain] = zone / "energy_uj", modulus
+
+    def _link(self, device: Path, kind: str) -> None:
+        """Show a device in its class, as a link."""
+        link = self.root / "sys/class" / kind / device.name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(os.path.relpath(device, link.parent))
 
     def _accelerator(self) -> None:
         chip = self.root / "sys/class/hwmon/hwmon0"
@@ -169,23 +176,30 @@ class NodeTree:
 
     def _count(self, domain: str) -> None:
         count = int(self._latched_j[domain] * 1e6)
-        count = (self._offsets_uj[domain] + count // _RAPL_UJ * _RAPL_UJ) % self._moduli[domain]
-        self._write(self._counters[domain], f"{count}\n")
+        modulus = self._moduli[domain]
+        count = (self._offsets_uj[domain] + count // _RAPL_UJ * _RAPL_UJ) % modulus
+        # Blank lines up to the counter's width, for when it wraps: a file that never grows or
+        # shrinks is never read half old and half new.
+        self._write(self._counters[domain], f"{count}\n".ljust(len(f"{modulus}\n"), "\n"))
 
     def _write(self, path: Path, text: str) -> None:
-        """Write a file in place, since readers keep files open; and so do we, for speed."""
-        if path not in self._files:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._files[path] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
+        """Write a file in place, since readers keep files open; and so do we, for speed.
+
+        No text is shorter than the one before, and a new file appears whole: who reads meanwhile
+        has the one or the other.
+        """
         data = text.encode()
+        if path in self._files:
+            os.pwrite(self._files[path], data, 0)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        hidden = path.with_name(f".{path.name}")
+        self._files[path] = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC)
         os.pwrite(self._files[path], data, 0)
-        if self._sizes.get(path, 0) > len(data):
-            os.ftruncate(self._files[path], len(data))
-        self._sizes[path] = len(data)
+        hidden.rename(path)
 
     def _remove(self, path: Path) -> None:
         os.close(self._files.pop(path))
-        del self._sizes[path]
         path.unlink()
 
     def close(self) -> None:

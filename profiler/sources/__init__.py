@@ -20,7 +20,7 @@ from . import openers
 from .base import Choosy, Domain, Kind, Reading, Source, SourceState, SourceStatus
 from .estimate import Estimate
 from .hwmon import Hwmon
-from .nvml import Nvml
+from .nvml import Nvml, NvmlPower
 from .powercap import Powercap
 
 __all__ = [
@@ -53,12 +53,14 @@ class Candidate:
         opener: Opens it, or raises the `SourceError` that says why there is none.
         tree: It reads nothing but files below the host's roots, so that a recorded tree is enough.
         second: It tells again what other sources tell, to compare: reported, never summed.
+        comparison: It is good for nothing but to compare, and tried only when asked to.
     """
 
     name: str
     opener: Opener
     tree: bool = False
     second: bool = False
+    comparison: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,11 +92,18 @@ def _nvml(_: Host) -> Source:
     return Nvml(pynvml)
 
 
+def _nvml_power(_: Host) -> Source:
+    import pynvml
+
+    return NvmlPower(pynvml)
+
+
 def _openers(*, psys: bool) -> list[Candidate]:
     """Return the sources with a sensor: the one list, in the order of the table and of the sum."""
     return [
         Candidate(name="powercap", opener=lambda host: Powercap(host.sys, psys=psys), tree=True),
         Candidate(name="nvml", opener=_nvml),
+        Candidate(name="nvml-power", opener=_nvml_power, second=True, comparison=True),
         Candidate(name="habana", opener=openers.habana),
         Candidate(name="furiosa", opener=openers.furiosa),
         Candidate(name="intel-npu", opener=openers.intel_npu, tree=True),
@@ -119,7 +128,13 @@ def _plugged(point: EntryPoint) -> Opener:
     return opened
 
 
-def discover(host: Host | None = None, *, psys: bool = False, drivers: bool = True) -> Discovery:
+def discover(
+    host: Host | None = None,
+    *,
+    psys: bool = False,
+    drivers: bool = True,
+    comparisons: bool = False,
+) -> Discovery:
     """Try every source.
 
     Processors and memory are summed from the first source that has them, GPUs and NPUs from every
@@ -131,9 +146,11 @@ def discover(host: Host | None = None, *, psys: bool = False, drivers: bool = Tr
         psys: Sum the whole platform's counter instead of packages and memory.
         drivers: `False` for a recorded tree: only files below the host's roots are read, no driver
             of this machine is asked, and there is no load to estimate from.
+        comparisons: Also open what is good for nothing but to compare; where there is none of it,
+            nothing is said of it.
     """
     host = host or Host()
-    candidates = _openers(psys=psys)
+    candidates = [one for one in _openers(psys=psys) if comparisons or not one.comparison]
     candidates += [
         Candidate(name=point.name, opener=_plugged(point))
         for point in entry_points(group=ENTRY_POINTS)
@@ -143,9 +160,12 @@ def discover(host: Host | None = None, *, psys: bool = False, drivers: bool = Tr
     if not shares.cover_cpu:
         estimate = Candidate(name="estimate", opener=Estimate)
         tried.append(_try(estimate, host, shares, drivers=drivers))
+    idle = {one.name for one in candidates if one.comparison}
     return Discovery(
         sources=tuple(source for source, _ in tried if source is not None),
-        statuses=tuple(status for _, status in tried),
+        statuses=tuple(
+            status for source, status in tried if source is not None or status.name not in idle
+        ),
     )
 
 

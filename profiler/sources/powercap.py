@@ -117,12 +117,22 @@ def find_zones(sys: Path) -> tuple[Zone, ...]:
 
     Raises:
         SourceUnavailable: When there is none.
+        SourceForbidden: When folders are closed to us, or hidden from our container.
     """
     root = sys / "class/powercap"
     folders: dict[str, Path] = {}
-    for path in (*sorted(root.glob("*:*")), *sorted(root.glob("*:*/*:*"))):
-        if _ZONE.fullmatch(path.name) and (path / "energy_uj").exists():
+    zones_here = _listed(root)
+    parts_here = [part for zone in zones_here for part in _listed(zone)]
+    for path in (*zones_here, *parts_here):
+        if (path / "energy_uj").exists():
             folders.setdefault(path.name, path)
+    hidden = [path for path in zones_here if path.is_symlink() and not path.exists()]
+    if hidden and not folders:
+        raise SourceForbidden(
+            f"powercap {hidden[0]}",
+            found="a link to a folder that is hidden, as container runtimes do",
+            remedy="mount the host's /sys into the container, read-only, and read it there",
+        )
     if not folders:
         raise SourceUnavailable(
             f"powercap {root}",
@@ -145,6 +155,18 @@ def find_zones(sys: Path) -> tuple[Zone, ...]:
             )
         )
     return tuple(zones)
+
+
+def _listed(folder: Path) -> list[Path]:
+    """Return the zones in a folder, or none if there is no such folder."""
+    try:
+        return sorted(path for path in folder.iterdir() if _ZONE.fullmatch(path.name))
+    except PermissionError as error:
+        raise SourceForbidden(
+            f"powercap {folder}", found=error.strerror, remedy=f"chmod a+rx {folder}, as root"
+        ) from error
+    except OSError:
+        return []
 
 
 def _name(path: Path) -> str:

@@ -65,13 +65,17 @@ class PyRapl:
             if f"{zone.name}/dram" in zones
         }
         folders = {socket: (str(zone.path), rapl) for socket, (zone, rapl) in packages.items()}
-        self._apis = [(self._api(client.PkgAPI, folders), self._domains(packages, Kind.CPU))]
+        self._apis = [
+            (self._api(client, client.PkgAPI, folders), self._domains(packages, Kind.CPU))
+        ]
         if len(drams) == len(packages):  # pyRAPL reads the memory of every socket, or none
-            self._apis.append((self._api(client.DramAPI, folders), self._domains(drams, Kind.DRAM)))
+            self._apis.append(
+                (self._api(client, client.DramAPI, folders), self._domains(drams, Kind.DRAM))
+            )
         self.domains = tuple(domain for _, some in self._apis for domain in some.values())
         self.sample()
 
-    def _api(self, reader: Any, folders: dict[int, tuple[str, str]]) -> Any:
+    def _api(self, client: Any, reader: Any, folders: dict[int, tuple[str, str]]) -> Any:
         """Return one of pyRAPL's readers on these folders."""
         api = reader.__new__(reader)
         api._socket_ids = sorted(folders)
@@ -88,6 +92,12 @@ class PyRapl:
                 ) from error
             except OSError as error:
                 raise SourceFailed(f"pyrapl {error.filename}", found=error.strerror) from error
+            except client.PyRAPLException as error:
+                raise SourceUnavailable(
+                    f"pyrapl {next(iter(folders.values()))[0]}",
+                    found="zones that are not where pyRAPL looks for them",
+                    expected="memory's folder within its package's",
+                ) from error
         for file in api._sys_files:
             weakref.finalize(self, file.close)  # it has no way to close them
         return api

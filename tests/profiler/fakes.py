@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from joulery.errors import SourceError
 from joulery.profiler.sources import Domain, Reading
 from joulery.profiler.work import CpuTotals, NodeCpu
 
-__all__ = ["PlayedCpu", "PlayedSource", "Ticker", "write_stat"]
+__all__ = ["DrawnSource", "PlayedCpu", "PlayedSource", "Ticker", "write_stat"]
 
 
 class Ticker:
@@ -44,6 +44,26 @@ class PlayedSource:
         if isinstance(row, SourceError):
             raise row
         return tuple(map(Reading, self.domains, row))
+
+
+class DrawnSource:
+    """A source whose readings follow the clock, or whatever else a test computes them from."""
+
+    def __init__(self, readings: Mapping[Domain, Callable[[], float]], name: str = "drawn") -> None:
+        self.name, self.domains = name, tuple(readings)
+        self._readings = readings
+
+    def sample(self) -> tuple[Reading, ...]:
+        """Return each domain's reading of now; one that raises is left out, if another does not."""
+        rows, errors = [], []
+        for domain, read in self._readings.items():
+            try:
+                rows.append(Reading(domain, read()))
+            except SourceError as error:
+                errors.append(error)
+        if not rows:
+            raise errors[0]
+        return tuple(rows)
 
 
 def write_stat(proc: Path, busy_s: float, *, now_s: float, cpus: int = 2) -> None:

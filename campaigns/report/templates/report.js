@@ -12,14 +12,15 @@
   function themed(spec) {
     const { data, layout } = JSON.parse(JSON.stringify(spec));
     for (const trace of data) {
-      if (trace.meta.colour === "line") {
-        trace.line.color = colour("line");
-        continue;
+      const line = trace.meta.colour === "line";
+      const own = colour(line ? "line" : "c" + trace.meta.colour);
+      if (trace.line) trace.line.color = own;
+      if (trace.type === "box") trace.fillcolor = own + "40";
+      if (trace.marker) {
+        trace.marker.color = own;
+        trace.marker.line.color = trace.meta.front ? colour("ink") : own;
       }
-      const own = colour("c" + trace.meta.colour);
-      trace.marker.color = own;
-      trace.marker.line.color = trace.meta.front ? colour("ink") : own;
-      for (const bar of [trace.error_x, trace.error_y]) bar.color = own + "80";
+      for (const bar of [trace.error_x, trace.error_y]) if (bar) bar.color = own + "80";
     }
     const soft = colour("soft");
     Object.assign(layout, {
@@ -29,11 +30,12 @@
       hoverlabel: { bgcolor: colour("card"), bordercolor: colour("line"), font: { color: colour("ink") } },
     });
     for (const axis of [layout.xaxis, layout.yaxis])
-      Object.assign(axis, { gridcolor: colour("grid"), linecolor: colour("line"), showline: true });
+      Object.assign(axis, { gridcolor: colour("grid"), linecolor: colour("line"), zerolinecolor: colour("line"), showline: true });
     for (const note of layout.annotations) note.font.color = colour("ink");
     for (const shape of layout.shapes) {
       shape.line.color = soft;
-      shape.label.font.color = soft;
+      if (shape.type === "rect") shape.fillcolor = colour("c2") + "2b";
+      if (shape.label) shape.label.font.color = soft;
     }
     return { data, layout };
   }

@@ -16,6 +16,7 @@ from joulery.profiler.quantities import Provenance
 from joulery.profiler.sources import Kind
 from joulery.profiler.sources.powercap import STUCK_S, Powercap, find_zones
 
+from ...unprivileged import open_folder, run_unprivileged
 from ..fakes import PlayedCpu, Ticker
 from . import trees
 from .trees import write
@@ -289,3 +290,31 @@ def test_a_counter_differs_through_the_one_helper(recorded: Path) -> None:
     source = Powercap(recorded / "procfs_powercap" / "sys")
     assert source.sample() == source.sample()
     assert not isinstance(source.sample()[0], Delta)
+
+
+def test_zones_hidden_from_a_container_are_forbidden(tmp_path: Path) -> None:
+    """Links to a folder that the container runtime hides are no machine without counters."""
+    root = tmp_path / "class/powercap"
+    root.mkdir(parents=True)
+    (root / "intel-rapl:0").symlink_to("../../devices/virtual/powercap/intel-rapl/intel-rapl:0")
+    with pytest.raises(SourceForbidden, match=r"intel-rapl:0.*hidden.*mount the host's /sys"):
+        Powercap(tmp_path)
+
+
+def test_folders_closed_to_us_are_forbidden() -> None:
+    """Who may not look into the folder of the zones does not say that there are none."""
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from joulery.errors import SourceForbidden\n"
+        "from joulery.profiler.sources.powercap import Powercap\n"
+        "try:\n    Powercap(Path(sys.argv[1]))\n"
+        "except SourceForbidden as error:\n    print(error)\n"
+    )
+    with open_folder() as tree:
+        root = tree / "class/powercap"
+        (root / "intel-rapl:0").mkdir(parents=True)
+        for closed in (root, root / "intel-rapl:0"):
+            closed.chmod(0o700)
+            ended = run_unprivileged("-c", program, str(tree))
+            closed.chmod(0o755)
+            assert f"powercap {closed}: found Permission denied; chmod" in ended.stdout

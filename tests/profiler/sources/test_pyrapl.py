@@ -72,6 +72,14 @@ def test_wraps_are_corrected(tree: Path) -> None:
     assert memory.value_j == pytest.approx(3.0)
 
 
+def test_zones_where_pyrapl_does_not_look(tmp_path: Path) -> None:
+    """Memory beside its package, not within it, is no machine that pyRAPL knows, and is said so."""
+    trees.zone(tmp_path, "intel-rapl:0", "package-0", 1)
+    trees.zone(tmp_path, "intel-rapl:0:0", "dram", 2)
+    with pytest.raises(SourceUnavailable, match="not where pyRAPL looks"):
+        pyrapl(Host(sys=tmp_path))
+
+
 def test_without_memory_counters(tree: Path) -> None:
     """A machine whose memory has no counter is read by its packages."""
     for path in list((tree / "class/powercap").rglob("intel-rapl:?:0")):
