@@ -254,12 +254,9 @@ def validate_energy(
         int | None,
         typer.Option("--workers", metavar="N", help="Processes; by default one per CPU."),
     ] = None,
-    page: Annotated[
-        bool,
-        typer.Option(
-            " /--no-page", help="Write the tables alone, no page for a browser.", show_default=False
-        ),
-    ] = True,
+    no_page: Annotated[
+        bool, typer.Option("--no-page", help="Write the tables alone, no page for a browser.")
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace the dataset that is there already.")
     ] = False,
@@ -279,13 +276,15 @@ def validate_energy(
 
     grid = grid_of(seeds, scenario or [])
     try:
-        found = run_validation(grid, out, workers=workers, replace=force, page=page, console=_out)
+        found = run_validation(
+            grid, out, workers=workers, replace=force, page=not no_page, console=_out
+        )
     except KeyboardInterrupt:
         _errors.print("\nInterrupted; nothing was written.", highlight=False)
         raise typer.Exit(130) from None
     good = show(found, _out)
     _out.print(f"dataset  {out}", highlight=False, markup=False, soft_wrap=True)
-    if page:
+    if not no_page:
         path = out / "energy-validation.html"
         _out.print(f"page     {path}", highlight=False, markup=False, soft_wrap=True)
     if not good:

@@ -108,11 +108,11 @@ def _spread(
 ) -> Iterator[tuple[tuple[str, int], Watched]]:
     # A fresh interpreter for each worker: a fork would copy locks that threads hold.
     context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context)
     others = set(multiprocessing.active_children())
     # Ctrl-C goes to every process of a terminal. Workers inherit that it is blocked: it is for us
     # to end them, or each would print a traceback.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    pool = ProcessPoolExecutor(workers, mp_context=context)
     waiting = {pool.submit(watch_one, node): node for node in nodes}
     own = set(multiprocessing.active_children()) - others
     try:

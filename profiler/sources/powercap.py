@@ -8,6 +8,7 @@ unknown rather than smaller.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ _REMEDY = (
     "since Linux 5.10 only root may read energy_uj: run 'chmod a+r "
     "/sys/class/powercap/*/energy_uj' as root, or the same at boot through systemd-tmpfiles"
 )
+_READ_BYTES = 4096
 _ZONE = re.compile(r"[a-z][a-z-]*(?::[0-9a-f]+)+")
 _PACKAGE = re.compile(r"package-(?P<package>\d+)(?:-die-(?P<die>\d+))?")
 
@@ -88,12 +90,17 @@ class Zone:
             SourceForbidden: It may not be read.
             SourceFailed: It does not answer with a number.
         """
-        return _number(self.path / "energy_uj")
+        return _number(f"{self.path}/energy_uj")
 
 
-def _text(path: Path) -> str:
+def _text(path: Path | str) -> str:
     try:
-        return path.read_text().strip()
+        # Read ten times a second and more: Python's own files cost three times as much.
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(file, _READ_BYTES).decode(errors="replace").strip()
+        finally:
+            os.close(file)
     except PermissionError as error:
         raise SourceForbidden(f"powercap {path}", remedy=_REMEDY) from error
     except FileNotFoundError as error:
@@ -102,7 +109,7 @@ def _text(path: Path) -> str:
         raise SourceFailed(f"powercap {path}", found=error.strerror) from error
 
 
-def _number(path: Path) -> int:
+def _number(path: Path | str) -> int:
     text = _text(path)
     try:
         return parse_uj(text)
