@@ -61,8 +61,9 @@ _DRIFT = (0.01, 0.003)
 _LEAST_IDLE = 0.01
 """Of the highest power: a smaller idle power still lets waking up cost something."""
 
-_BEYOND_RATIO = 0.8
-"""So much of what the curve says below the least load ever seen may be wrong (one deviation)."""
+_BEYOND_RATIO = 0.6
+"""So much of what the curve says below the least load ever seen may be wrong (one deviation): the
+least with which intervals hold the idle power of every recorded machine that was never seen idle."""
 
 _LOW_BY = 3.0
 """So many deviations the lowest of some hundred means lies below the truth."""
