@@ -89,8 +89,7 @@ def attribute(
         edge_j: How much of the energy's half-width comes from the edges of the time: what one
             time misses there the next one has.
         signals: What was counted of consumers beside their work, see `PowerModel`.
-        owed_j: Idle energy that earlier times were too short of. Noise takes from idle at one time
-            and adds to active at another; so they even out.
+        owed_j: Idle energy that earlier times were too short of, so that noise evens out.
         idle_policy: Who bears the idle energy: "none" of the consumers; "time_share" by work,
             `system` included; "request" by `shares`, in full; "reservation" by `shares` as
             fractions of the device, what is not reserved staying idle.

@@ -63,7 +63,7 @@ _LEAST_IDLE = 0.01
 
 _BEYOND_RATIO = 0.6
 """So much of what the curve says below the least load ever seen may be wrong (one deviation): the
-least with which intervals hold the idle power of every recorded machine that was never seen idle."""
+least with which intervals hold the idle power of every recorded machine never seen at rest."""
 
 _LOW_BY = 3.0
 """So many deviations the lowest of some hundred means lies below the truth."""

@@ -89,11 +89,12 @@ def test_the_published_dataset_is_whole_and_of_the_whole_grid(published: Found) 
     assert len(published.nodes) == len(Grid().nodes)
 
 
-def test_a_published_node_comes_out_again(published: Found) -> None:
+@pytest.mark.parametrize("scenario", [CHEAPEST, "co-located"])
+def test_a_published_node_comes_out_again(published: Found, scenario: str) -> None:
     """The code of today finds the published energies and intervals of a node, but last digits."""
-    again = validate(Grid(scenarios=(CHEAPEST,), seeds=(0,)), workers=1)
+    again = validate(Grid(scenarios=(scenario,), seeds=(0,)), workers=1)
     scores, nodes = (
-        frame[(frame["scenario"] == CHEAPEST) & (frame["seed"] == 0)].reset_index(drop=True)
+        frame[(frame["scenario"] == scenario) & (frame["seed"] == 0)].reset_index(drop=True)
         for frame in (published.scores, published.nodes)
     )
     kept = list(scores.columns)
