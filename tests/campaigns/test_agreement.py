@@ -181,7 +181,8 @@ def test_what_is_read_once_is_not_compared(test_data: Path) -> None:
     """Recorded machines whose devices are read once, or by sensors of unknown use: no pair."""
     for name in ("two_socket_dram", "synthetic_kepler", "node_exporter_powercap_hwmon"):
         host = Host(sys=test_data / f"power/sysfs/{name}/sys")
-        found = discover(host, drivers=False).sources
+        # pyRAPL, where it is installed, is a second reader of every machine with RAPL.
+        found = [one for one in discover(host, drivers=False).sources if one.name != "pyrapl"]
         assert found
         assert pairs(found) == ()
         assert agreement(found, host) is None
