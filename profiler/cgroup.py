@@ -14,7 +14,15 @@ from pathlib import Path
 from ..errors import SourceFailed, SourceForbidden, SourceUnavailable
 from .host import Host
 
-__all__ = ["CgroupCpu", "cpu_root", "own_group", "parse_cpu_stat", "parse_cpuacct", "parse_groups"]
+__all__ = [
+    "CgroupCpu",
+    "cpu_root",
+    "cpu_root_below",
+    "own_group",
+    "parse_cpu_stat",
+    "parse_cpuacct",
+    "parse_groups",
+]
 
 _READ_BYTES = 4096
 _GONE = {errno.ENODEV, errno.ENOENT}
@@ -79,13 +87,38 @@ def cpu_root(host: Host) -> Path:
     Raises:
         SourceUnavailable: When no such hierarchy is mounted.
     """
-    root = host.sys / "fs/cgroup"
-    if (root / "cgroup.controllers").exists():
-        return root
-    for name in _V1_ROOTS:
-        if (root / name).is_dir():
-            return root / name
+    return cpu_root_below(host.sys / "fs/cgroup")
+
+
+def cpu_root_below(root: Path) -> Path:
+    """Return the same where control groups are mounted elsewhere than in `/sys/fs/cgroup`.
+
+    Args:
+        root: Where version 2 is mounted, or what the hierarchies of version 1 are mounted below.
+
+    Raises:
+        SourceUnavailable: When no hierarchy that counts CPU time is mounted there.
+        SourceForbidden: When that may not be looked at.
+    """
+    try:
+        if _is_there(root / "cgroup.controllers"):
+            return root
+        for name in _V1_ROOTS:
+            if _is_there(root / name):
+                return root / name
+    except PermissionError as error:
+        raise SourceForbidden(
+            f"control groups {root}", remedy="run as a user who may look into that folder"
+        ) from error
     raise SourceUnavailable(f"control groups {root}", found="no hierarchy that counts CPU time")
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        path.stat()  # unlike exists(), it tells "forbidden" in every version of Python
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def own_group(host: Host, pid: int | str = "self") -> Path:

@@ -114,6 +114,7 @@ class GpuWork:
         mode: By what work was shared at the last reading.
         note: How the GPU is shared, and what was not told, for people.
         total_s: Busy seconds of the GPU, whoever caused them.
+        owner: Who has the GPU to itself from now on, `None` for nobody.
     """
 
     resolution_s = PERIOD_S
@@ -131,7 +132,7 @@ class GpuWork:
         self.mode: Mode = "exclusive" if owner is not None else "sm_share"
         self.note = ""
         self.total_s = 0.0
-        self._board, self._clock, self._owner = board, clock, owner
+        self._board, self._clock, self.owner = board, clock, owner
         self._interval_s = interval_s
         self._migs = MigActivity(board.driver)
         self._last_s: float | None = None
@@ -174,8 +175,8 @@ class GpuWork:
             self._board.driver.client.nvmlDeviceGetUtilizationRates, handle
         )
         total = None if rates is None else min(_FULL, rates.gpu) / _FULL
-        if self._owner is not None:
-            return _possession(shared, self._owner, total)
+        if self.owner is not None:
+            return _possession(shared, self.owner, total)
         if shared.mode == "exclusive":
             # Idle and at nobody's: work of a process that has just ended stays with the total.
             holder = f"pid:{shared.pids[0]}" if shared.pids else None

@@ -9,7 +9,7 @@ import contextlib
 import math
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 
@@ -173,7 +173,15 @@ class EnergyMeter:
 
     @contextlib.contextmanager
     def consumers(self, readers: Mapping[str, Reader], *, new: bool = False) -> Iterator[None]:
-        """Count what named consumers use in every window open meanwhile.
+        """Count what named consumers use in every window open meanwhile; see `enlist`."""
+        self.enlist(readers, new=new)
+        try:
+            yield
+        finally:
+            self.dismiss(readers)
+
+    def enlist(self, readers: Mapping[str, Reader], *, new: bool = False) -> None:
+        """Count what named consumers use from now on, until they are dismissed.
 
         Args:
             readers: For each name a callable that returns its cumulative usage.
@@ -189,15 +197,15 @@ class EnergyMeter:
             began = {name: _usage(read()) for name, read in readers.items()}
             self._used |= {n: used.since(used) for n, used in began.items()} if new else began
             self._consumers.update(readers)
-        try:
-            yield
-        finally:
-            with self._lock:
-                try:
-                    self._count_work()
-                finally:
-                    for name in readers:
-                        del self._consumers[name], self._used[name]
+
+    def dismiss(self, names: Iterable[str]) -> None:
+        """Count what these consumers used so far, and nothing of them from now on."""
+        with self._lock:
+            try:
+                self._count_work()
+            finally:
+                for name in names:
+                    del self._consumers[name], self._used[name]
 
     def sample(self) -> float:
         """Read everything once, now.

@@ -109,7 +109,7 @@ def _openers(*, psys: bool) -> list[Candidate]:
         Candidate(name="intel-npu", opener=openers.intel_npu, tree=True),
         Candidate(name="npu-exporter", opener=openers.npu_exporter),
         Candidate(name="hwmon", opener=lambda host: Hwmon(host.sys), tree=True),
-        Candidate(name="pyrapl", opener=openers.pyrapl, tree=True, second=True),
+        Candidate(name="pyrapl", opener=openers.pyrapl, tree=True, second=True, comparison=True),
         Candidate(name="redfish", opener=openers.redfish, second=True),
         Candidate(name="kwollect", opener=openers.kwollect, second=True),
     ]

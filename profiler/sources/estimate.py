@@ -90,12 +90,15 @@ def cpu_power(cpu: CpuModel) -> CpuPower:
             ratios=THREAD_RATIOS,
             origin=f"virtual machine: {THREAD_W:g} W for each of {cpu.threads} threads",
         )
-    rated_w = _rated_w(normalised_model(cpu.name))
+    try:
+        rated_w, why = _rated_w(normalised_model(cpu.name)), "is not in the table"
+    except ImportError:
+        rated_w, why = None, "is not looked up, for codecarbon is not installed"
     if rated_w is None:
         return CpuPower(
             rated_w=THREAD_W * cpu.threads,
             ratios=THREAD_RATIOS,
-            origin=f"{cpu.name} is not in the table: {THREAD_W:g} W per thread",
+            origin=f"{cpu.name} {why}: {THREAD_W:g} W per thread",
         )
     return CpuPower(
         rated_w=rated_w * cpu.packages,
@@ -120,14 +123,23 @@ def _rated_w(model: str) -> float | None:
 def _memory_w(machine: HostFacts) -> float:
     """Return the power of the memory: by size for a guest, else by codecarbon's guess of modules.
 
+    Where codecarbon is not installed, as in the exporter's image, by size as well.
+
     Raises:
         SourceFailed: When neither can tell.
     """
-    if machine.cpu.virtual and machine.memory_bytes is not None:
-        return GUEST_MEMORY_W_PER_GB * machine.memory_bytes / 1e9
-    from codecarbon.external.logger import logger
-    from codecarbon.external.ram import RAM
-
+    by_size_w = (
+        None if machine.memory_bytes is None else GUEST_MEMORY_W_PER_GB * machine.memory_bytes / 1e9
+    )
+    if machine.cpu.virtual and by_size_w is not None:
+        return by_size_w
+    try:
+        from codecarbon.external.logger import logger
+        from codecarbon.external.ram import RAM
+    except ImportError as error:
+        if by_size_w is None:
+            raise SourceFailed("estimate", place="memory", found="no size of it") from error
+        return by_size_w
     level = logger.level
     logger.setLevel(logging.CRITICAL)  # its warnings speak of its own tracker, which is not used
     try:

@@ -1,0 +1,278 @@
+"""A node watched for long: the energy of each of its devices, shared out lap by lap and added up.
+
+A device is what is shared out as one: all processors together, all memory, the platform, or one
+accelerator. What was counted and could not be shared (a gap, nothing learned yet) is kept apart,
+so that at any time the parts of a device add up to what its counters counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from .attribution import IdlePolicy, attribute_window, observe_window
+from .ledger import Ledger
+from .meter import EnergyMeter
+from .power_fit import IdlePower
+from .power_model import PowerModel
+from .quantities import Energy, Provenance, sum_energy, weakest
+from .sources.base import Kind, Source
+from .usage import Reader, Usage
+from .window import WindowResult
+
+__all__ = ["Busy", "Device", "Domains", "NodeWatch", "devices_of"]
+
+_ACCELERATORS = (Kind.GPU, Kind.NPU)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Busy:
+    """The work on one accelerator so far, in cumulative seconds that never fall.
+
+    Args:
+        total_s: Busy seconds, whoever caused them; `None` where nobody counts them: then the
+            accelerator's work is its owner's.
+        consumers_s: Busy seconds of each known consumer.
+        owner: Who has it to itself, where its work is not counted.
+    """
+
+    total_s: float | None
+    consumers_s: Mapping[str, float] = field(default_factory=dict)
+    owner: str | None = None
+
+
+Domains = Mapping[str, Callable[[], Busy]]
+"""Readers of accelerators' work, by the `source:domain` whose energy it explains."""
+
+
+class Device:
+    """What was counted of one device, and to whom it was given.
+
+    Args:
+        name: Unique on its node: "cpu", "dram", "platform", or an accelerator's domain.
+        kind: What it is.
+        keys: Its domains, as `source:domain`; their energies add up.
+        provenance: Of a share of its energy.
+
+    Attributes:
+        counted_j: All energy that its counters told, shared out or not.
+        unattributed_j: The part of it that could not be shared out.
+        ledger: The parts.
+    """
+
+    def __init__(
+        self, name: str, kind: Kind, keys: tuple[str, ...], provenance: Provenance
+    ) -> None:
+        self.name, self.kind, self.keys, self.provenance = name, kind, keys, provenance
+        self.counted_j = self.unattributed_j = 0.0
+        self.ledger = Ledger()
+        self._models: dict[Kind, PowerModel] = {}
+        self._ended: dict[str, Energy] = {}
+        self._forgotten: list[Energy] = []
+        self._seen_s: Mapping[str, float] = {}
+        self._total_s: float | None = None
+
+    @property
+    def idle_power(self) -> IdlePower | None:
+        """What it draws without load, as far as that was learned."""
+        model = self._models.get(self.kind)
+        fit = None if model is None else model.fit()
+        return None if fit is None else fit.idle
+
+    @property
+    def parts(self) -> Mapping[str, Energy]:
+        """The energy of each consumer, those that ended and are not forgotten included."""
+        parts = dict(self.ledger.parts)
+        for name, before in self._ended.items():
+            parts[name] = _joined(before, parts.get(name))
+        return parts
+
+    @property
+    def forgotten(self) -> Energy | None:
+        """The energy of all consumers that were forgotten."""
+        return self._forgotten[0] if self._forgotten else None
+
+    @property
+    def shared_by_cpu(self) -> bool:
+        """Whether its energy is shared by CPU time, so that everyone who runs uses it."""
+        return self.kind not in _ACCELERATORS
+
+    def sums_j(self, *, apart: str | None = None) -> Mapping[str, float]:
+        """Return its energy by whom it was given to: idle, system, pods, unattributed.
+
+        Args:
+            apart: A consumer that is no pod; its part stands under "exporter".
+        """
+        parts = dict(self.parts)
+        alone = None if apart is None else parts.pop(apart, None)
+        consumers = [part for part in (*parts.values(), self.forgotten) if part is not None]
+        known = {"idle": self.ledger.idle, "system": self.ledger.system, "exporter": alone}
+        return {
+            **{part: energy.value_j for part, energy in known.items() if energy is not None},
+            "pods": math.fsum(part.value_j for part in consumers),
+            "unattributed": self.unattributed_j,
+        }
+
+    @property
+    def residual_ratio(self) -> float:
+        """How far the parts are from adding up to what was counted, over the latter."""
+        if self.counted_j <= 0:
+            return 0.0
+        return abs(self.counted_j - math.fsum(self.sums_j().values())) / self.counted_j
+
+    def settle(self, lap: WindowResult, busy: Busy | None, policy: IdlePolicy) -> None:
+        """Learn from a lap and share its energy out."""
+        told = (one for one in lap.intervals if f"{one.source}:{one.domain}" in self.keys)
+        counted_j = math.fsum(one.energy.value_j for one in told if one.energy is not None)
+        self.counted_j += counted_j
+        view = self._view(lap, busy)
+        owner = None if busy is None else busy.owner
+        observe_window(self._models, view, loaded=owner is not None)
+        found = attribute_window(
+            view, self._models, owner=owner, owed_j=self.ledger.owed_j, idle_policy=policy
+        )
+        self.ledger.add(found, lap.duration_s)
+        if found is None:
+            self.unattributed_j += counted_j
+
+    def end(self, name: str) -> None:
+        """Close the account of a consumer that is gone; its total stays until it is forgotten."""
+        last = self.ledger.close(name, gone=True)
+        for model in self._models.values():
+            model.forget(name)
+        if last is not None:
+            self._ended[name] = _joined(last, self._ended.get(name))
+
+    def forget(self, name: str) -> None:
+        """Let the total of a consumer that ended count among those of the forgotten."""
+        last = self._ended.pop(name, None)
+        if last is not None:
+            self._forgotten = [_joined(last, self.forgotten)]
+
+    def _view(self, lap: WindowResult, busy: Busy | None) -> WindowResult:
+        """Return the lap as if this device were all there is."""
+        domains = {key: lap.domains[key] for key in self.keys}
+        if self.kind not in _ACCELERATORS:
+            return replace(lap, domains=domains, intervals=())
+        usage: dict[str, Usage] = {}
+        totals: dict[Kind, float] = {}
+        if busy is not None and busy.owner is not None:
+            usage[busy.owner] = Usage(cpu_s=0.0)
+        if busy is not None and busy.total_s is not None:
+            steps = {
+                name: max(0.0, now_s - self._seen_s.get(name, 0.0))
+                for name, now_s in busy.consumers_s.items()
+            }
+            before_s = busy.total_s if self._total_s is None else self._total_s
+            if self._total_s is None:
+                steps = dict.fromkeys(steps, 0.0)  # what was before is not of this lap
+            totals = {self.kind: max(0.0, busy.total_s - before_s)}
+            usage = {name: _accelerated(self.kind, step_s) for name, step_s in steps.items()}
+            self._seen_s, self._total_s = dict(busy.consumers_s), busy.total_s
+        return replace(lap, domains=domains, intervals=(), usage=usage, accelerators_s=totals)
+
+
+def _accelerated(kind: Kind, busy_s: float) -> Usage:
+    if kind is Kind.GPU:
+        return Usage(cpu_s=0.0, gpu_s=busy_s)
+    return Usage(cpu_s=0.0, npu_s=busy_s)
+
+
+def _joined(one: Energy, other: Energy | None) -> Energy:
+    """Add two totals of one consumer: what is not known of a device errs the same way in both."""
+    whole = one if other is None else sum_energy((one, other), errors="common")
+    assert whole is not None  # no part is missing
+    return whole
+
+
+def devices_of(sources: Iterable[Source]) -> tuple[Device, ...]:
+    """Return what the summed domains of some sources make up: processors, memory, accelerators."""
+    groups: dict[tuple[Kind, str], list[tuple[str, Provenance]]] = {}
+    names: set[str] = set()
+    for source in sources:
+        for domain in source.domains:
+            if not domain.summed:
+                continue
+            key, name = f"{source.name}:{domain.name}", str(domain.kind)
+            if domain.kind in _ACCELERATORS:
+                name = key if domain.name in names else domain.name
+                names.add(name)
+            groups.setdefault((domain.kind, name), []).append((key, domain.provenance))
+    return tuple(
+        Device(name, kind, tuple(key for key, _ in found), _share(p for _, p in found))
+        for (kind, name), found in groups.items()
+    )
+
+
+def _share(provenances: Iterable[Provenance]) -> Provenance:
+    """Return the provenance of a share of such energies."""
+    estimated = weakest(provenances) is Provenance.ESTIMATED
+    return Provenance.ESTIMATED if estimated else Provenance.APPORTIONED
+
+
+class NodeWatch:
+    """Watches a node: consumers come and go, and each lap's energy is shared among them.
+
+        with NodeWatch(meter, devices_of(found.sources)) as watch:
+            watch.enlist({"pod": reader})
+            while True:
+                time.sleep(5)
+                watch.lap()
+
+    Args:
+        meter: Reads the sources; it is entered with the watch.
+        devices: What the energy is shared out of, see `devices_of`.
+        accelerators: Readers of the work on accelerators, by domain.
+        idle_policy: Who bears the idle energy: "none" of the consumers, or "time_share".
+    """
+
+    def __init__(
+        self,
+        meter: EnergyMeter,
+        devices: Sequence[Device],
+        *,
+        accelerators: Domains | None = None,
+        idle_policy: IdlePolicy = "none",
+    ) -> None:
+        self.meter, self.devices = meter, tuple(devices)
+        self._accelerators = dict(accelerators or {})
+        self._policy: IdlePolicy = idle_policy
+        self._window = meter.window("watch")
+
+    def __enter__(self) -> NodeWatch:
+        self.meter.__enter__()
+        self._window.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.meter.__exit__(None, None, None)
+
+    def enlist(self, readers: Mapping[str, Reader], *, new: bool = False) -> None:
+        """Watch these consumers as well; see `EnergyMeter.enlist`."""
+        self.meter.enlist(readers, new=new)
+
+    def end(self, names: Sequence[str]) -> None:
+        """Stop watching consumers that are gone; their totals stay until they are forgotten."""
+        self.meter.dismiss(names)
+        for device in self.devices:
+            for name in names:
+                device.end(name)
+
+    def forget(self, name: str) -> None:
+        """Drop the total of a consumer that ended."""
+        for device in self.devices:
+            device.forget(name)
+
+    def lap(self) -> WindowResult:
+        """Measure up to now, and share out what was drawn since the last lap.
+
+        Raises:
+            JouleryError: The node's work cannot be read; the next lap has this time as well.
+            OSError: Likewise.
+        """
+        lap = self._window.lap()
+        for device in self.devices:
+            read = self._accelerators.get(device.keys[0])
+            device.settle(lap, None if read is None else read(), self._policy)
+        return lap
