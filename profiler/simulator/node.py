@@ -71,7 +71,8 @@ class Node:
         tick_s: float = 0.01,
     ) -> None:
         self.machine, self.consumers, self.tick_s = machine, tuple(consumers), tick_s
-        streams = np.random.SeedSequence(seed).spawn(len(self.consumers) + 1)
+        self._seeds = np.random.SeedSequence(seed)
+        streams = self._seeds.spawn(len(self.consumers) + 1)
         self._queues = [
             Queue(one, np.random.default_rng(stream))
             for one, stream in zip(self.consumers, streams, strict=False)
@@ -82,16 +83,35 @@ class Node:
         self._ticks = 0
         self.cpu_s, self.cycles = np.zeros(n), np.zeros(n)
         self.instructions, self.misses = np.zeros(n), np.zeros(n)
-        self.on_gpu = np.array([one.device == "gpu" for one in self.consumers], dtype=bool)
-        self._intensity = np.array([one.intensity for one in self.consumers])
-        self._memory = np.array([one.memory for one in self.consumers])
-        self._ipc = np.array([one.instructions for one in self.consumers])
-        self._shares = np.array([self._sockets_of(one) for one in self.consumers])
+        self._learn_traits()
         self._warmth_w = np.zeros(machine.sockets)
         self._noise: dict[str, float] = {}
         self.truth = Truth()
         for domain in self.domains:
             self.truth.idle_j[domain], self.truth.active_j[domain] = 0.0, np.zeros(n)
+
+    def _learn_traits(self) -> None:
+        self.on_gpu = np.array([one.device == "gpu" for one in self.consumers], dtype=bool)
+        self._intensity = np.array([one.intensity for one in self.consumers])
+        self._memory = np.array([one.memory for one in self.consumers])
+        self._ipc = np.array([one.instructions for one in self.consumers])
+        self._shares = np.array([self._sockets_of(one) for one in self.consumers])
+
+    def join(self, consumers: Sequence[Consumer]) -> None:
+        """Let more consumers be there from now on, after the others and without work so far."""
+        streams = self._seeds.spawn(len(consumers))
+        self._queues += [
+            Queue(one, np.random.default_rng(stream))
+            for one, stream in zip(consumers, streams, strict=True)
+        ]
+        self.consumers = (*self.consumers, *consumers)
+        self._learn_traits()
+        none = np.zeros(len(consumers))
+        self.cpu_s, self.cycles = np.append(self.cpu_s, none), np.append(self.cycles, none)
+        self.instructions = np.append(self.instructions, none)
+        self.misses = np.append(self.misses, none)
+        for domain, active_j in self.truth.active_j.items():
+            self.truth.active_j[domain] = np.append(active_j, none)
 
     def _sockets_of(self, one: Consumer) -> _Floats:
         sockets = self.machine.sockets
@@ -112,18 +132,21 @@ class Node:
             return
         times_s: _Floats = (self._ticks + np.arange(ticks, dtype=np.float64)) * self.tick_s
         work = np.stack([q.work_s(times_s, self.tick_s) for q in self._queues], axis=1)
-        work = self._fit(work)
+        self._spend(self._fit(work), self.tick_s)
+        self._ticks += ticks
+        self.now_s = self._ticks * self.tick_s
+
+    def _spend(self, work: _Floats, tick_s: float) -> None:
+        """Draw what work takes, ticks by consumers, in ticks of so many seconds."""
         frequency = np.ones_like(work)
         for socket in range(self.machine.sockets):
-            frequency = self._socket(socket, work, frequency)
+            frequency = self._socket(socket, work, frequency, tick_s)
         if self.machine.gpu_idle_w > 0:
-            self._gpu(work)
+            self._gpu(work, tick_s)
         self.cpu_s += work.sum(axis=0)
         self.cycles += (work * frequency).sum(axis=0)
         self.instructions += (work * frequency * self._ipc).sum(axis=0)
         self.misses += (work * self._memory).sum(axis=0)
-        self._ticks += ticks
-        self.now_s = self._ticks * self.tick_s
 
     def _fit(self, work: _Floats) -> _Floats:
         """Return the work that fits on the machine; what does not is refused."""
@@ -134,9 +157,9 @@ class Node:
         room = np.minimum(1.0, self.tick_s / np.maximum(gpu, 1e-12))
         return np.where(self.on_gpu, work * room[:, None], work)
 
-    def _socket(self, socket: int, work: _Floats, frequency: _Floats) -> _Floats:
+    def _socket(self, socket: int, work: _Floats, frequency: _Floats, tick_s: float) -> _Floats:
         """Add one socket's energy; return the frequency with this socket's share of work in it."""
-        machine, tick_s = self.machine, self.tick_s
+        machine = self.machine
         busy = work * self._shares[:, socket] / tick_s
         cores = busy.sum(axis=1)
         ratio = machine.frequency_ratio(cores)
@@ -147,35 +170,38 @@ class Node:
         uncore_w = _UNCORE_SHARE * traffic_w
         # At the limit the cores slow down until the package fits.
         room_w = machine.limit_w - machine.idle_w - awake_w - uncore_w.sum(axis=1)
-        slower = np.minimum(1.0, room_w / np.maximum(core_w.sum(axis=1), 1e-12))
+        slower = np.clip(room_w / np.maximum(core_w.sum(axis=1), 1e-12), 0.0, 1.0)
         core_w = core_w * slower[:, None]
         ratio = ratio * slower ** (1 / machine.frequency_power)
         dynamic_w = core_w + uncore_w
         whole_w = dynamic_w.sum(axis=1) + awake_w
-        active_w = whole_w + self._leakage(socket, whole_w)
-        self._book(f"package-{socket}", machine.idle_w, active_w, dynamic_w)
-        self._book(f"dram-{socket}", machine.dram_idle_w, traffic_w.sum(axis=1), traffic_w)
+        active_w = whole_w + self._leakage(socket, whole_w, tick_s)
+        self._book(f"package-{socket}", machine.idle_w, active_w, dynamic_w, tick_s)
+        memory_w = traffic_w.sum(axis=1)
+        self._book(f"dram-{socket}", machine.dram_idle_w, memory_w, traffic_w, tick_s)
         part = self._shares[:, socket]
         mixed: _Floats = frequency + part * (ratio[:, None] - 1)
         return mixed
 
-    def _leakage(self, socket: int, active_w: _Floats) -> _Floats:
+    def _leakage(self, socket: int, active_w: _Floats, tick_s: float) -> _Floats:
         """Return what warmth adds: a first-order lag behind the power."""
         machine = self.machine
-        keep = float(np.exp(-self.tick_s / machine.thermal_s))
+        keep = float(np.exp(-tick_s / machine.thermal_s))
         start = [keep * self._warmth_w[socket]]
         warm_w, _ = lfilter([1 - keep], [1, -keep], active_w, zi=start)
         self._warmth_w[socket] = warm_w[-1]
         leakage: _Floats = machine.leakage_w_per_k * machine.kelvin_per_w * warm_w
         return leakage
 
-    def _gpu(self, work: _Floats) -> None:
-        dynamic_w = work * self.on_gpu * self._intensity / self.tick_s * self.machine.gpu_w
-        self._book("gpu", self.machine.gpu_idle_w, dynamic_w.sum(axis=1), dynamic_w)
+    def _gpu(self, work: _Floats, tick_s: float) -> None:
+        dynamic_w = work * self.on_gpu * self._intensity / tick_s * self.machine.gpu_w
+        self._book("gpu", self.machine.gpu_idle_w, dynamic_w.sum(axis=1), dynamic_w, tick_s)
 
-    def _book(self, domain: str, idle_w: float, active_w: _Floats, dynamic_w: _Floats) -> None:
+    def _book(
+        self, domain: str, idle_w: float, active_w: _Floats, dynamic_w: _Floats, tick_s: float
+    ) -> None:
         """Add a domain's energy to the truth, each consumer's part by its dynamic power."""
-        keep = float(np.exp(-self.tick_s / self.machine.noise_s))
+        keep = float(np.exp(-tick_s / self.machine.noise_s))
         shock = self._rng.standard_normal(len(active_w)) * np.sqrt(1 - keep**2)
         start = [keep * self._noise.get(domain, 0.0)]
         noise, _ = lfilter([1.0], [1, -keep], shock, zi=start)
@@ -183,8 +209,8 @@ class Node:
         active_w = active_w + self.machine.noise_ratio * noise * (idle_w + active_w)
         whole_w = dynamic_w.sum(axis=1)
         shares = dynamic_w / np.where(whole_w > 0, whole_w, 1.0)[:, None]
-        self.truth.idle_j[domain] += idle_w * self.tick_s * len(active_w)
+        self.truth.idle_j[domain] += idle_w * tick_s * len(active_w)
         # Without any work there is nobody to bear it: warmth that is left counts as idle.
         unborne_w = active_w[whole_w <= 0].sum()
-        self.truth.idle_j[domain] += float(unborne_w) * self.tick_s
-        self.truth.active_j[domain] += (active_w[:, None] * shares).sum(axis=0) * self.tick_s
+        self.truth.idle_j[domain] += float(unborne_w) * tick_s
+        self.truth.active_j[domain] += (active_w[:, None] * shares).sum(axis=0) * tick_s

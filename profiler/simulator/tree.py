@@ -39,7 +39,8 @@ class NodeTree:
         node: What is shown.
         modulus_uj: Package counters wrap here; memory's at a quarter of it, as real ones do.
         jitter_s: How far the clock may be off at each look, at most.
-        seed: Of the jitter.
+        seed: Of the jitter, and of where the counters begin.
+        sensors_only: Show no more than energy counters: who works is told elsewhere.
     """
 
     def __init__(
@@ -50,8 +51,9 @@ class NodeTree:
         modulus_uj: int = 262_143_328_850,
         jitter_s: float = 0.0,
         seed: int = 0,
+        sensors_only: bool = False,
     ) -> None:
-        self.root, self.node = root, node
+        self.root, self.node, self._sensors_only = root, node, sensors_only
         self._rng = np.random.default_rng(seed)
         self._jitter_s, self._told_s = jitter_s, -math.inf
         # A machine that has run for a while: no two counters stand alike.
@@ -65,7 +67,8 @@ class NodeTree:
             self._zones(socket, modulus_uj)
         if "gpu" in node.domains:
             self._accelerator()
-        self._machine()
+        if not sensors_only:
+            self._machine()
         self._show()
 
     @property
@@ -155,6 +158,10 @@ class NodeTree:
         for domain, path in self._counters.items():
             if path in self._files or self.node.now_s == 0:
                 self._count(domain)
+        if not self._sensors_only:
+            self._show_work()
+
+    def _show_work(self) -> None:
         node = self.node
         cpus = node.machine.sockets * node.machine.cores
         busy_s = float(node.cpu_s[~node.on_gpu].sum())
