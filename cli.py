@@ -19,6 +19,7 @@ from rich.text import Text
 
 from . import __version__
 from .errors import JouleryError, SpecError
+from .exporters.command import app as exporter_app
 
 if TYPE_CHECKING:
     from .campaigns.doctor import Section
@@ -37,6 +38,7 @@ spec_app = typer.Typer(help="The specification of a campaign.", no_args_is_help=
 dataset_app = typer.Typer(help="Datasets that joulery wrote.", no_args_is_help=True)
 app.add_typer(spec_app, name="spec")
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(exporter_app, name="exporter")
 
 _out = Console()
 _errors = Console(stderr=True)
@@ -351,6 +353,12 @@ def main() -> None:
             raise
         _errors.print(f"[red]{type(error).__name__}[/red]: {escape(str(error))}", soft_wrap=True)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        if os.environ.get("JOULERY_DEBUG") == "1":
+            raise
+        text = f"{error.name} is not installed here; 'pip install joulery' has all that this needs"
+        _errors.print(f"[red]not installed[/red]: {escape(text)}", soft_wrap=True)
+        sys.exit(1)
     except Exception as error:
         if os.environ.get("JOULERY_DEBUG") == "1":
             raise

@@ -1,0 +1,1 @@
+"""What a node exports: energy of every pod, as metrics."""

@@ -1,0 +1,216 @@
+"""`joulery exporter`: flags and environment variables of the exporters, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Exporters for Prometheus, one process for each node.", no_args_is_help=True)
+
+_WHERE = "Where the host's files are"
+_SERVING = "Serving"
+_SHARING = "Sharing energy out"
+
+
+class LogFormat(StrEnum):
+    """How lines of the log look."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """The least severe lines that are written."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class IdlePolicy(StrEnum):
+    """Who bears the energy that a device draws without load."""
+
+    NONE = "none"
+    TIME_SHARE = "time_share"
+
+
+def _option(name: str, metavar: str, text: str, panel: str = _SERVING, **limits: float) -> Any:
+    """Return an option that is also an environment variable: --sysfs is JOULERY_SYSFS."""
+    flag = f"--{name.lower().replace('_', '-')}".removesuffix("-s")
+    return typer.Option(
+        flag,
+        envvar=f"JOULERY_{name}",
+        metavar=metavar,
+        help=text,
+        rich_help_panel=panel,
+        **limits,  # type: ignore[arg-type]
+    )
+
+
+Listen = Annotated[str, _option("LISTEN", "ADDRESS:PORT", "Where; no address means all.")]
+WebConfig = Annotated[
+    Path | None,
+    _option(
+        "WEB_CONFIG",
+        "FILE",
+        "TLS, passwords and headers: a web configuration file of Prometheus' exporters.",
+    ),
+]
+Otlp = Annotated[
+    bool,
+    typer.Option(
+        "--otlp",
+        envvar="JOULERY_OTLP",
+        help="Also push the same over OTLP, where OTEL_EXPORTER_OTLP_ENDPOINT says.",
+        rich_help_panel=_SERVING,
+    ),
+]
+Once = Annotated[
+    bool,
+    typer.Option(
+        "--once",
+        help="Measure for one interval, print the scrape, and end.",
+        rich_help_panel=_SERVING,
+    ),
+]
+Interval = Annotated[
+    float,
+    _option(
+        "INTERVAL_S", "SECONDS", "Energy is shared out so often.", _SHARING, min=0.5, max=300.0
+    ),
+]
+Retention = Annotated[
+    float,
+    _option("RETENTION_S", "SECONDS", "An ended pod keeps its totals so long.", _SHARING, min=0.0),
+]
+Policy = Annotated[
+    IdlePolicy,
+    typer.Option(
+        "--idle-policy",
+        envvar="JOULERY_IDLE_POLICY",
+        help="Who bears idle energy: nobody (none), or all by their CPU time (time_share).",
+        rich_help_panel=_SHARING,
+    ),
+]
+Node = Annotated[
+    str | None, _option("NODE", "NAME", "The node's name; by default this host's.", _SHARING)
+]
+PodUid = Annotated[
+    str | None,
+    _option("POD_UID", "UID", "The exporter's own pod, to tell its own joules.", _SHARING),
+]
+Sysfs = Annotated[Path, _option("SYSFS", "DIR", "Root of sysfs.", _WHERE)]
+Procfs = Annotated[Path, _option("PROCFS", "DIR", "Root of procfs.", _WHERE)]
+Cgroupfs = Annotated[
+    Path | None,
+    _option("CGROUPFS", "DIR", "Control groups; by default fs/cgroup below sysfs.", _WHERE),
+]
+PodLogs = Annotated[Path, _option("POD_LOGS", "DIR", "Logs of pods: their names.", _WHERE)]
+ContainerLogs = Annotated[
+    Path, _option("CONTAINER_LOGS", "DIR", "Links to the logs of containers.", _WHERE)
+]
+PodResources = Annotated[
+    Path, _option("POD_RESOURCES", "SOCKET", "The kubelet's pod-resources socket.", _WHERE)
+]
+LogForm = Annotated[
+    LogFormat,
+    typer.Option("--log-format", envvar="JOULERY_LOG_FORMAT", help="Lines for people or JSON."),
+]
+Level = Annotated[
+    LogLevel, typer.Option("--log-level", envvar="JOULERY_LOG_LEVEL", help="The least to write.")
+]
+
+
+@app.callback()
+def _root() -> None:
+    """Serve what joulery knows of a node, as Prometheus metrics."""
+
+
+@app.command()
+def energy(
+    listen: Listen = ":28480",
+    web_config: WebConfig = None,
+    otlp: Otlp = False,
+    once: Once = False,
+    interval: Interval = 5.0,
+    retention: Retention = 900.0,
+    idle_policy: Policy = IdlePolicy.NONE,
+    node: Node = None,
+    pod_uid: PodUid = None,
+    sysfs: Sysfs = Path("/sys"),
+    procfs: Procfs = Path("/proc"),
+    cgroupfs: Cgroupfs = None,
+    pod_logs: PodLogs = Path("/var/log/pods"),
+    container_logs: ContainerLogs = Path("/var/log/containers"),
+    pod_resources: PodResources = Path("/var/lib/kubelet/pod-resources/kubelet.sock"),
+    log_format: LogForm = LogFormat.TEXT,
+    log_level: Level = LogLevel.INFO,
+) -> None:
+    """Give every pod of this node its joules, as Prometheus metrics.
+
+    Energy comes from whatever sensors the node has (`joulery doctor` lists
+    them), else it is estimated, and says so. Pods are found by their control
+    groups and log folders: no API server is asked. Try it with [b]--once[/b].
+    """
+    from .energy import EnergyExporter
+    from .serving import run, run_once
+    from .settings import Settings
+
+    _log_to_stderr(log_format, log_level)
+    settings = Settings(
+        interval_s=interval,
+        sysfs=sysfs,
+        procfs=procfs,
+        cgroupfs=cgroupfs,
+        pod_logs=pod_logs,
+        container_logs=container_logs,
+        pod_resources=pod_resources,
+        node=node or platform.node(),
+        pod_uid=pod_uid or None,
+        retention_s=retention,
+        idle_policy=idle_policy.value,
+    )
+    exporter = EnergyExporter(settings)
+    if once:
+        typer.echo(run_once(exporter), nl=False)
+        return
+    run(exporter, listen=listen, web_config=web_config, otlp=otlp)
+
+
+class _JsonLines(logging.Formatter):
+    """A JSON object a line, in UTC."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line = {
+            "time": f"{stamp}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def _log_to_stderr(form: LogFormat, level: LogLevel) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    if form is LogFormat.JSON:
+        handler.setFormatter(_JsonLines())
+    else:
+        text = logging.Formatter("%(asctime)s %(levelname)-7s %(message)s")
+        text.converter = time.gmtime
+        text.default_time_format, text.default_msec_format = "%Y-%m-%dT%H:%M:%S", "%s.%03dZ"
+        handler.setFormatter(text)
+    logging.basicConfig(level=level.value.upper(), handlers=[handler], force=True)

@@ -1,0 +1,164 @@
+"""Runs the energy exporter as a process: a thread that measures, and an HTTP server that shows.
+
+Scraping and probing change nothing: they read what the thread showed last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from aiohttp import web
+
+from .energy import EnergyExporter
+from .exposition import TEXT, Scrape, negotiated
+from .web import Link, landing_page, serve
+
+__all__ = ["application", "measure", "run", "run_once"]
+
+_log = logging.getLogger(__name__)
+
+_PATIENCE = 6
+"""After so many cycles without a good one the process counts as ill."""
+
+_LEAST_PATIENCE_S = 60.0
+
+_ABOUT = "Gives every pod of this node its joules, each with its 95 % interval and its origin."
+_LINKS = (
+    Link(path="/metrics", about="the metrics, for Prometheus"),
+    Link(path="/healthz", about="whether measuring goes on"),
+    Link(path="/readyz", about="whether there is something to scrape"),
+)
+
+
+class Pulse:
+    """When the last good cycle ended; what the liveness probe asks.
+
+    Args:
+        interval_s: Time of a cycle.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, interval_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._last_s = clock, clock()
+        self._patience_s = max(_LEAST_PATIENCE_S, _PATIENCE * interval_s)
+
+    def beat(self) -> None:
+        """Say that a cycle went well."""
+        self._last_s = self._clock()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the last good cycle is not too long ago."""
+        return self._clock() - self._last_s < self._patience_s
+
+
+def measure(exporter: EnergyExporter, stop: threading.Event, pulse: Pulse) -> None:
+    """Let cycles follow one another at even times until told to stop.
+
+    A cycle that takes longer than its time delays the next one; none is caught up with.
+    """
+    interval_s = exporter.settings.interval_s
+    due_s, late = time.monotonic() + interval_s, False
+    while not stop.wait(max(0.0, due_s - time.monotonic())):
+        try:
+            exporter.cycle(late=late)
+            pulse.beat()
+        except Exception as error:  # noqa: BLE001 - what is wrong now may be right in the next cycle
+            _log.error("a cycle failed: %s: %s", type(error).__name__, error)
+            _log.debug("where it failed", exc_info=True)
+        due_s += interval_s
+        late = due_s < time.monotonic()
+        if late:
+            due_s = time.monotonic() + interval_s
+
+
+def application(scrape: Scrape, pulse: Pulse) -> web.Application:
+    """Return what is served: the metrics, two probes, and a page that leads to them."""
+
+    async def metrics(request: web.Request) -> web.Response:
+        content_type = negotiated(request.headers.get("Accept", ""))
+        compressed = "gzip" in request.headers.get("Accept-Encoding", "")
+        body = scrape.body(content_type, compressed=compressed)
+        if body is None:
+            return web.Response(status=503, text="nothing was measured yet\n")
+        headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
+        if compressed:
+            headers["Content-Encoding"] = "gzip"
+        return web.Response(body=body, headers=headers)
+
+    async def healthy(_: web.Request) -> web.Response:
+        if pulse.alive:
+            return web.Response(text="ok\n")
+        return web.Response(status=503, text="no good cycle for too long; see the log\n")
+
+    async def ready(_: web.Request) -> web.Response:
+        if scrape.ready:
+            return web.Response(text="ok\n")
+        return web.Response(status=503, text="nothing was measured yet\n")
+
+    app = web.Application()
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/healthz", healthy)
+    app.router.add_get("/readyz", ready)
+    app.router.add_get("/", landing_page("joulery energy exporter", about=_ABOUT, links=_LINKS))
+    return app
+
+
+def run(
+    exporter: EnergyExporter, *, listen: str, web_config: Path | None = None, otlp: bool = False
+) -> None:
+    """Measure and serve until SIGTERM or SIGINT.
+
+    Args:
+        exporter: What measures; it is entered and left here.
+        listen: Where to serve, as `web.serve` takes it.
+        web_config: TLS, passwords and headers, see `web_config`.
+        otlp: Also push what is served, where OpenTelemetry's variables say.
+
+    Raises:
+        JouleryError: It cannot be served there, or the configuration is wrong.
+    """
+    pulse, stop = Pulse(exporter.settings.interval_s), threading.Event()
+    with ExitStack() as stack:
+        stack.enter_context(exporter)
+        if otlp:
+            from .otlp import pushing
+
+            stack.enter_context(pushing(exporter.scrape, exporter.settings.node))
+        thread = threading.Thread(
+            target=measure, args=(exporter, stop, pulse), name="joulery-energy", daemon=True
+        )
+        stack.callback(thread.join)
+        stack.callback(stop.set)
+        thread.start()
+        asyncio.run(_served(application(exporter.scrape, pulse), listen, web_config))
+
+
+async def _served(app: web.Application, listen: str, config: Path | None) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await serve(
+        app,
+        listen=listen,
+        config=config,
+        stop=stop,
+        ready=lambda url: _log.info("serving %s/metrics", url),
+    )
+    _log.info("stopped")
+
+
+def run_once(exporter: EnergyExporter) -> str:
+    """Measure for one cycle, and return the scrape as text."""
+    with exporter:
+        time.sleep(exporter.settings.interval_s)
+        exporter.cycle()
+        body = exporter.scrape.body(TEXT, compressed=False)
+    return "" if body is None else body.decode()
