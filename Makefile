@@ -14,7 +14,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo "$$python"; break; }; done)
 
-.PHONY: help run test check bench docs train validate clean
+.PHONY: help run test check e2e bench docs train validate clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ check: $(VENV)/ready-to-develop ## Lint, format, types, and generated documents 
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python docs/generate.py --check
+
+e2e: $(VENV)/ready-to-develop ## Test the exporter on the cluster of the current kubeconfig, whose node is this machine
+	$(BIN)/pytest tests/e2e -m e2e
 
 bench: $(VENV)/ready-to-develop ## Compare speed and cost with named peers
 	@# A benchmark that ends with 2 has said what this machine lacks.

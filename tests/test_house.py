@@ -92,13 +92,17 @@ def test_make_help() -> None:
         text=True,
         check=True,
     ).stdout
-    for word in ("run", "test", "check", "bench", "docs", "train", "validate", "clean"):
+    for word in ("run", "test", "check", "e2e", "bench", "docs", "train", "validate", "clean"):
         assert re.search(rf"^make {word} +[A-Z]", said, re.MULTILINE), word
 
 
-def test_continuous_integration_runs_the_same_command() -> None:
-    """`.ci/run` ends with exactly the command that the guide tells people."""
+def test_continuous_integration_runs_the_same_commands() -> None:
+    """`.ci/run` runs the commands that the guide tells people, the end-to-end tests last."""
     script = REPOSITORY / ".ci" / "run"
     assert script.stat().st_mode & 0o111
-    assert script.read_text(encoding="utf-8").rstrip().splitlines()[-1] == "make test"
-    assert "`make test`" in (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    lines = script.read_text(encoding="utf-8").rstrip().splitlines()
+    assert [line for line in lines if line.startswith("make ")] == ["make test", "make e2e"]
+    assert lines[-1] == "make e2e"
+    guide = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert "`make test`" in guide
+    assert "`make e2e`" in guide
