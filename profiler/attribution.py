@@ -9,13 +9,15 @@ work, each second of work weighed by what was learned of its consumer. What nobo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .margins import ESTIMATED_ACTIVE_FACTOR, Margin, split_work
+from .parts import Parts
 from .power_model import LINE, PLAIN, PROCESSOR, PowerModel, Prior
 from .quantities import Energy, Provenance, sum_energy, weakest
 from .sources.base import Kind
@@ -26,6 +28,7 @@ __all__ = [
     "Attribution",
     "IdlePolicy",
     "attribute",
+    "attribute_kinds",
     "attribute_window",
     "observe_window",
 ]
@@ -104,7 +107,7 @@ def attribute(
         raise ValueError("the power model needs at least one observation")
     named_s = math.fsum(work_s.values())
     whole_s = max(busy_s, named_s)
-    split = split_work(fit.admitting(work_s), work_s, whole_s - named_s, signals or {})
+    split = split_work(fit, work_s, whole_s - named_s, signals or {})
     idle_share = _idle_shares(idle_policy, work_s, whole_s, shares or {})
     kept = max(0.0, 1.0 - math.fsum(idle_share.values()))
     system_idle = kept if idle_policy == "time_share" else 0.0
@@ -119,16 +122,16 @@ def attribute(
         work_noise=min(1.0, 2 * resolution_s / whole_s) if whole_s > 0 else 0.0,
         split=split,
     )
-    idle, *rest = margin.parts(
+    bounds = margin.parts(
         np.array([kept - system_idle, system_idle, *idle_share.values()]),
-        np.array([still, *split.shares]),
+        np.append(still, split.shares),
     )
     return Attribution(
         total=energy,
-        idle=idle[0],
-        system=rest[0][0],
-        parts={name: part for name, (part, _) in zip(work_s, rest[1:], strict=True)},
-        random_j=tuple(chance for _, chance in (idle, *rest)),
+        idle=bounds.energy(0),
+        system=bounds.energy(1),
+        parts=bounds.parts(2, tuple(work_s)),
+        random_j=tuple(bounds.random_j.tolist()),
         edge_j=edge_j,
         owed_j=min(max(0.0, due_j - energy.value_j), fit.idle.value_w * _OWED_S),
     )
@@ -220,6 +223,35 @@ def observe_window(
         )
 
 
+def attribute_kinds(
+    window: WindowResult,
+    models: Mapping[Kind, PowerModel],
+    *,
+    owner: str | None = None,
+    owed_j: dict[Kind, float] | None = None,
+    idle_policy: IdlePolicy = "none",
+    shares: Mapping[str, float] | None = None,
+) -> Mapping[Kind, Attribution | None]:
+    """Share a window's energy among its consumers, and keep the kinds of device apart.
+
+    Args:
+        window: The window.
+        models: The power model of each kind in the window, see `observe_window`.
+        owner: See `attribute_window`.
+        owed_j: See `attribute`; for laps that follow one another, kept up to date here.
+        idle_policy: See `attribute`.
+        shares: See `attribute`.
+
+    Returns:
+        The shares of each kind in the window; `None` when its energy is not known, or when
+        nothing was learned of its idle power.
+
+    Raises:
+        ValueError: See `attribute`.
+    """
+    return dict(_each_kind(window, models, owner, owed_j, idle_policy, shares))
+
+
 def attribute_window(
     window: WindowResult,
     models: Mapping[Kind, PowerModel],
@@ -251,29 +283,44 @@ def attribute_window(
         ValueError: See `attribute`.
     """
     several: list[Attribution] = []
+    for _, one in _each_kind(window, models, owner, owed_j, idle_policy, shares):
+        if one is None:
+            return None
+        several.append(one)
+    return _together(several) if several else None
+
+
+def _each_kind(
+    window: WindowResult,
+    models: Mapping[Kind, PowerModel],
+    owner: str | None,
+    owed_j: dict[Kind, float] | None,
+    idle_policy: IdlePolicy,
+    shares: Mapping[str, float] | None,
+) -> Iterator[tuple[Kind, Attribution | None]]:
+    """Yield the shares of each kind; a kind that nobody asks for any more owes what it owed."""
     owed = {} if owed_j is None else owed_j
     for kind, energy in window.kinds.items():
         model = models.get(kind)
         if energy is None or model is None:
-            return None
+            yield kind, None
+            continue
         work = _work(window, kind, owner)
-        several.append(
-            attribute(
-                energy,
-                duration_s=window.duration_s,
-                model=model,
-                work_s=work.named_s,
-                busy_s=work.busy_s,
-                resolution_s=work.resolution_s,
-                edge_j=window.edge_j(kind),
-                signals=None if kind in _ACCELERATORS else window.signals,
-                owed_j=owed.get(kind, 0.0),
-                idle_policy=idle_policy,
-                shares=shares,
-            )
+        one = attribute(
+            energy,
+            duration_s=window.duration_s,
+            model=model,
+            work_s=work.named_s,
+            busy_s=work.busy_s,
+            resolution_s=work.resolution_s,
+            edge_j=window.edge_j(kind),
+            signals=None if kind in _ACCELERATORS else window.signals,
+            owed_j=owed.get(kind, 0.0),
+            idle_policy=idle_policy,
+            shares=shares,
         )
-        owed[kind] = several[-1].owed_j
-    return _together(several) if several else None
+        owed[kind] = one.owed_j
+        yield kind, one
 
 
 def _together(several: Sequence[Attribution]) -> Attribution:
@@ -291,9 +338,29 @@ def _together(several: Sequence[Attribution]) -> Attribution:
         total=whole,
         idle=total([one.idle for one in several]),
         system=total([one.system for one in several]),
-        parts={name: total([one.parts[name] for one in several]) for name in several[0].parts},
-        random_j=tuple(
-            math.hypot(*some) for some in zip(*(one.random_j for one in several), strict=True)
-        ),
+        parts=_added([Parts.of(one.parts) for one in several]),
+        random_j=tuple(np.sqrt(np.square([one.random_j for one in several]).sum(axis=0)).tolist()),
         edge_j=math.fsum(one.edge_j for one in several),
+    )
+
+
+def _added(several: Sequence[Parts]) -> Parts:
+    """Add the parts of the same names up, as `_together` does."""
+    value_j = np.sum([one.value_j for one in several], axis=0)
+    below_j = np.array([one.value_j - one.low_j for one in several])
+    above_j = np.array([one.high_j - one.value_j for one in several])
+    ranks = np.max([one.ranks for one in several], axis=0)
+    common = ranks == Parts.rank(Provenance.ESTIMATED)
+
+    def combined_j(halves_j: NDArray[np.float64]) -> NDArray[np.float64]:
+        alone = np.sqrt((halves_j**2).sum(axis=0))
+        half_j: NDArray[np.float64] = np.where(common, halves_j.sum(axis=0), alone)
+        return half_j
+
+    return Parts(
+        names=several[0].names,
+        value_j=value_j,
+        low_j=value_j - combined_j(below_j),
+        high_j=value_j + combined_j(above_j),
+        ranks=ranks,
     )

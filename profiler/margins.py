@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .parts import Parts
 from .power_fit import SYSTEM, Fit
 from .quantities import Energy, Provenance
 
-__all__ = ["ESTIMATED_ACTIVE_FACTOR", "Margin", "Split", "split_work"]
+__all__ = ["ESTIMATED_ACTIVE_FACTOR", "Bounds", "Margin", "Split", "split_work"]
 
 _Floats = NDArray[np.float64]
 
@@ -35,26 +36,14 @@ class Split:
     Args:
         fit: What was learned.
         shares: Of `system` and each consumer; they sum to 1, or are 0 without any work.
-        gradient: Of each share, by idle power (0), signal ratios and consumers' ratios.
+        doubt: Variance of each share: unlike work, and what the curve gives to nobody alone.
+        with_idle: Covariance of each share with the idle power, in watts.
     """
 
     fit: Fit
     shares: _Floats
-    gradient: _Floats
-
-    @property
-    def doubt(self) -> _Floats:
-        """Variance of each share: unlike work, and what the curve gives to nobody alone."""
-        unlike = ((self.gradient @ self.fit.covariance) * self.gradient).sum(axis=1)
-        bent = self.fit.bent_ratio * self.shares * (1 - self.shares)
-        doubt: _Floats = np.maximum(unlike, 0.0) + bent**2
-        return doubt
-
-    @property
-    def with_idle(self) -> _Floats:
-        """Covariance of each share with the idle power, in watts."""
-        together: _Floats = self.gradient @ self.fit.covariance[:, 0]
-        return together
+    doubt: _Floats
+    with_idle: _Floats
 
 
 def split_work(
@@ -63,25 +52,109 @@ def split_work(
     system_s: float,
     signals: Mapping[str, tuple[float, ...]],
 ) -> Split:
-    """Share active energy by work, each weighed by what was learned of its consumer."""
-    at = [fit.names.index(SYSTEM), *(fit.names.index(name) for name in work_s)]
+    """Share active energy by work, each weighed by what was learned of its consumer.
+
+    Consumers that were never seen are alike, but for their unlikeness.
+    """
+    at = np.array([fit.places[SYSTEM], *(fit.places.get(name, -1) for name in work_s)])
+    seen = at >= 0
     work = np.array([max(0.0, system_s), *work_s.values()])
-    known = len(fit.signal_ratios)
-    excess = np.zeros((len(at), known))
-    for row, (name, spent_s) in enumerate(work_s.items(), start=1):
-        if name in signals and known:
-            excess[row] = np.array(signals[name]) / fit.typical - spent_s
-    weights = work * fit.ratios[at] + excess @ fit.signal_ratios
+    excess = _excess(fit, work_s, signals)
+    weights = work * np.where(seen, fit.ratios[at], 1.0) + excess @ fit.signal_ratios
     weights = np.maximum(weights, _LEAST_RATIO * work)
     whole = weights.sum()
-    gradient = np.zeros((len(at), len(fit.covariance)))
     if whole <= 0:
-        return Split(fit=fit, shares=np.zeros(len(at)), gradient=gradient)
+        nothing = np.zeros(len(at))
+        return Split(fit=fit, shares=nothing, doubt=nothing, with_idle=nothing)
     shares = weights / whole
-    gradient[:, 1 : 1 + known] = (excess - np.outer(shares, excess.sum(axis=0))) / whole
-    columns = np.array(at) + 1 + known
-    gradient[:, columns] = (np.diag(work) - np.outer(shares, work)) / whole
-    return Split(fit=fit, shares=shares, gradient=gradient)
+    unlike, with_idle = _doubts(fit, at, work / whole, excess / whole, shares)
+    bent = fit.bent_ratio * shares * (1 - shares)
+    return Split(
+        fit=fit,
+        shares=shares,
+        doubt=np.maximum(unlike, 0.0) + bent**2,
+        with_idle=with_idle,
+    )
+
+
+def _excess(
+    fit: Fit, work_s: Mapping[str, float], signals: Mapping[str, tuple[float, ...]]
+) -> _Floats:
+    """Return each consumer's signals over the typical ones of its work, `system` first."""
+    known = len(fit.signal_ratios)
+    excess = np.zeros((1 + len(work_s), known))
+    rows = [row for row, name in enumerate(work_s, start=1) if name in signals]
+    if rows and known:
+        names = [name for name in work_s if name in signals]
+        spent_s = np.array([work_s[name] for name in names])
+        excess[rows] = np.array([signals[name] for name in names]) / fit.typical - spent_s[:, None]
+    return excess
+
+
+def _doubts(
+    fit: Fit, at: NDArray[np.intp], work: _Floats, excess: _Floats, shares: _Floats
+) -> tuple[_Floats, _Floats]:
+    """Return the variance of each share, and its covariance with the idle power.
+
+    A weight moves with its consumer's ratio (as its work) and with the signals' ratios (as its
+    excess); a share, with that less its share of what moves them all. So no more is needed than
+    the covariance's diagonal and its product with what moves them all.
+
+    Args:
+        fit: What was learned.
+        at: Where each stands in the fit; less than 0 if it was never seen.
+        work: Of each, over the sum of all weights.
+        excess: Of each, over the same.
+        shares: Of each.
+    """
+    covariance, first = fit.covariance, 1 + excess.shape[1]
+    seen, known = at >= 0, slice(1, first)
+    columns = at[seen] + first
+    moved = np.zeros(len(covariance))
+    moved[known], moved[columns] = excess.sum(axis=0), work[seen]
+    with_all = covariance @ moved
+    stranger = np.where(seen, 0.0, fit.unlikeness**2)
+    # Of each weight: its variance, its covariance with all weights' sum, and with idle power.
+    own = stranger * work**2 + ((excess @ covariance[known, known]) * excess).sum(axis=1)
+    own[seen] += work[seen] ** 2 * covariance.diagonal()[columns]
+    own[seen] += 2 * work[seen] * (excess[seen].T * covariance[known, columns]).sum(axis=0)
+    common = stranger * work**2 + excess @ with_all[known]
+    common[seen] += work[seen] * with_all[columns]
+    idle = excess @ covariance[known, 0]
+    idle[seen] += work[seen] * covariance[columns, 0]
+    whole = float(moved @ with_all) + float(stranger @ work**2)
+    unlike = own - 2 * shares * common + shares**2 * whole
+    return unlike, idle - shares * float(moved @ covariance[:, 0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """Parts with their intervals, and the half-width of each that is chance of this time alone."""
+
+    value_j: _Floats
+    low_j: _Floats
+    high_j: _Floats
+    random_j: _Floats
+    provenance: Provenance
+
+    def energy(self, at: int) -> Energy:
+        """Return one part."""
+        return Energy(
+            value_j=float(self.value_j[at]),
+            low_j=float(self.low_j[at]),
+            high_j=float(self.high_j[at]),
+            provenance=self.provenance,
+        )
+
+    def parts(self, first: int, names: tuple[str, ...]) -> Parts:
+        """Return the parts from the first on, by these names."""
+        return Parts(
+            names=names,
+            value_j=self.value_j[first:],
+            low_j=self.low_j[first:],
+            high_j=self.high_j[first:],
+            ranks=np.full(len(names), Parts.rank(self.provenance)),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,13 +173,13 @@ class Margin:
     work_noise: float
     split: Split
 
-    def parts(self, idle_shares: _Floats, work_shares: _Floats) -> list[tuple[Energy, float]]:
-        """Return each part, idle first, and the half-width that is chance of this time alone."""
+    def parts(self, idle_shares: _Floats, work_shares: _Floats) -> Bounds:
+        """Return each part, idle first."""
         active_j = self.energy.value_j - self.idle_j
         idle = self.split.fit.idle
         # The first part is idle itself, which has no share in the work.
-        doubt = np.array([0.0, *self.split.doubt]) * active_j**2
-        cross = np.array([0.0, *self.split.with_idle]) * active_j * self.duration_s
+        doubt = np.append(0.0, self.split.doubt) * active_j**2
+        cross = np.append(0.0, self.split.with_idle) * active_j * self.duration_s
         # What idle takes, active lacks: a part that bears both in one share does not feel it.
         swing = idle_shares - work_shares
         known_w = 1.96 * math.sqrt(max(0.0, float(self.split.fit.covariance[0, 0])))
@@ -123,28 +196,29 @@ class Margin:
         rises = np.where(swing > 0, up_j, down_j)
         falls = np.where(swing > 0, down_j, up_j)
         wider_j, lower_j = model_j(rises), model_j(falls)
-        found = []
-        for n, (idle_share, work_share) in enumerate(zip(idle_shares, work_shares, strict=True)):
-            # The node's rest is rounded to a tick at both ends; it is nobody's but the workers'.
-            rounding_j = 0.0 if n == 0 else work_share * self.work_noise * active_j
-            low_j, high_j = self._device(float(idle_share), float(work_share))
-            value_j = float(idle_share) * self.idle_j + float(work_share) * active_j
-            top_j = value_j + math.hypot(high_j, float(wider_j[n]), rounding_j)
-            part = Energy(
-                value_j=value_j,
-                low_j=max(0.0, value_j - math.hypot(low_j, float(lower_j[n]), rounding_j)),
-                high_j=min(top_j, max(self.energy.high_j, value_j)),
-                provenance=_apportioned(self.energy.provenance),
-            )
-            edge_j = max(idle_share, work_share) * self.edge_j
-            found.append((part, math.hypot(rounding_j, float(edge_j))))
-        return found
+        # The node's rest is rounded to a tick at both ends; it is nobody's but the workers'.
+        rounding_j = work_shares * self.work_noise * active_j
+        rounding_j[0] = 0.0
+        device_low_j, device_high_j = self._device(idle_shares, work_shares)
+        value_j = idle_shares * self.idle_j + work_shares * active_j
+        top_j = value_j + np.sqrt(device_high_j**2 + wider_j**2 + rounding_j**2)
+        bottom_j = value_j - np.sqrt(device_low_j**2 + lower_j**2 + rounding_j**2)
+        edge_j = np.maximum(idle_shares, work_shares) * self.edge_j
+        # A share of an estimate remains an estimate.
+        estimated = self.energy.provenance is Provenance.ESTIMATED
+        return Bounds(
+            value_j=value_j,
+            low_j=np.maximum(0.0, bottom_j),
+            high_j=np.minimum(top_j, np.maximum(self.energy.high_j, value_j)),
+            random_j=np.hypot(rounding_j, edge_j),
+            provenance=Provenance.ESTIMATED if estimated else Provenance.APPORTIONED,
+        )
 
-    def _device(self, idle_share: float, work_share: float) -> tuple[float, float]:
-        """Return how far the device's own error moves a part, down and up, in joules."""
+    def _device(self, idle_share: _Floats, work_share: _Floats) -> tuple[_Floats, _Floats]:
+        """Return how far the device's own error moves each part, down and up, in joules."""
         whole = self.energy
         if whole.provenance is not Provenance.ESTIMATED or whole.value_j == 0:
-            share = max(idle_share, work_share)
+            share = np.maximum(idle_share, work_share)
             return share * (whole.value_j - whole.low_j), share * (whole.high_j - whole.value_j)
         idle_j = idle_share * self.idle_j
         active_j = work_share * (whole.value_j - self.idle_j)
@@ -154,9 +228,3 @@ class Margin:
             idle_j * (1 - low) + active_j * (1 - low / wide),
             idle_j * (high - 1) + active_j * (high * wide - 1),
         )
-
-
-def _apportioned(provenance: Provenance) -> Provenance:
-    """Return what a share of such a whole is: an estimate's share remains an estimate."""
-    estimated = provenance is Provenance.ESTIMATED
-    return Provenance.ESTIMATED if estimated else Provenance.APPORTIONED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,13 +41,13 @@ class Moments:
         """Return the moments of nothing."""
         return cls(np.zeros((width, width)), np.zeros(width), 0.0, 0.0, 0.0)
 
-    def add(self, row: _Floats, power_w: float, weight: float) -> None:
-        """Add one observation."""
-        self.xx += weight * np.outer(row, row)
+    def add(self, row: _Floats, power_w: float, weight: float, count: float = 1.0) -> None:
+        """Add one observation, or take it away again with a negative weight and count."""
+        self.xx += np.outer(weight * row, row)
         self.xy += weight * power_w * row
         self.yy += weight * power_w**2
         self.weight += weight
-        self.count += 1.0
+        self.count += count
 
     def scale(self, factor: float) -> None:
         """Let everything count so much."""
@@ -56,20 +57,24 @@ class Moments:
         self.weight *= factor
         self.count *= factor
 
-    def plus(self, other: Moments, sign: float) -> Moments:
-        """Return the sum with, or less, other moments."""
+    def copy(self) -> Moments:
+        """Return the same, of its own."""
+        return Moments(self.xx.copy(), self.xy.copy(), self.yy, self.weight, self.count)
+
+    def plus(self, other: Moments) -> Moments:
+        """Return the sum with other moments."""
         return Moments(
-            self.xx + sign * other.xx,
-            self.xy + sign * other.xy,
-            self.yy + sign * other.yy,
-            self.weight + sign * other.weight,
-            self.count + sign * other.count,
+            self.xx + other.xx,
+            self.xy + other.xy,
+            self.yy + other.yy,
+            self.weight + other.weight,
+            self.count + other.count,
         )
 
-    def grow(self) -> None:
-        """Make room for one more regressor, last."""
-        self.xx = np.pad(self.xx, (0, 1))
-        self.xy = np.append(self.xy, 0.0)
+    def grow(self, number: int) -> None:
+        """Make room for so many more regressors, last."""
+        self.xx = np.pad(self.xx, (0, number))
+        self.xy = np.pad(self.xy, (0, number))
 
     def insert(self, at: int, number: int) -> None:
         """Make room for regressors before one."""
@@ -77,22 +82,37 @@ class Moments:
         self.xx = np.insert(rows, [at] * number, 0.0, axis=1)
         self.xy = np.insert(self.xy, [at] * number, 0.0)
 
-    def seen_by(self, turned: _Floats) -> Moments:
-        """Return the moments of other regressors, linear combinations of these."""
-        xx = turned @ self.xx @ turned.T
-        return Moments(xx, turned @ self.xy, self.yy, self.weight, self.count)
+    def seen_by(self, at: int, turned: _Floats) -> Moments:
+        """Return the moments of other regressors, linear combinations of these.
 
-    def merge(self, column: int, into: int) -> None:
-        """Add one regressor to another, as if they had been one from the beginning."""
-        self.xx[into] += self.xx[column]
-        self.xx[:, into] += self.xx[:, column]
-        self.xy[into] += self.xy[column]
-        self.xx = np.delete(np.delete(self.xx, column, axis=0), column, axis=1)
-        self.xy = np.delete(self.xy, column)
+        Args:
+            at: The first regressor that is replaced.
+            turned: The new ones, a row each, by those they replace; the others remain.
+        """
+        old, new = slice(at, at + turned.shape[1]), slice(at, at + turned.shape[0])
+        before, after, following = slice(at), slice(old.stop, None), slice(new.stop, None)
+        across = turned @ self.xx[old]
+        xx = np.empty((len(self.xy) - old.stop + new.stop,) * 2)
+        xy = np.empty(len(xx))
+        xx[new, new], xy[new] = across[:, old] @ turned.T, turned @ self.xy[old]
+        for mine, theirs in ((before, before), (following, after)):
+            xx[new, mine], xx[mine, new] = across[:, theirs], across[:, theirs].T
+            xx[mine, before], xx[mine, following] = self.xx[theirs, before], self.xx[theirs, after]
+            xy[mine] = self.xy[theirs]
+        return Moments(xx, xy, self.yy, self.weight, self.count)
 
-    def residue(self, fit: _Floats) -> float:
-        """Return the weighted sum of squares that a fit leaves."""
-        return max(0.0, float(self.yy - 2 * fit @ self.xy + fit @ self.xx @ fit))
+    def merge(self, columns: Sequence[int], into: int) -> None:
+        """Add some regressors to another, as if they had been one from the beginning."""
+        self.xx[into] += self.xx[columns].sum(axis=0)
+        self.xx[:, into] += self.xx[:, columns].sum(axis=1)
+        self.xy[into] += self.xy[columns].sum()
+        kept = np.delete(np.arange(len(self.xy)), columns)
+        self.xx, self.xy = self.xx[np.ix_(kept, kept)], self.xy[kept]
+
+    def residues(self, fits: _Floats) -> list[float]:
+        """Return the weighted sum of squares that each fit leaves, a row each."""
+        left = self.yy - 2 * fits @ self.xy + ((fits @ self.xx) * fits).sum(axis=1)
+        return [max(0.0, one) for one in left.tolist()]
 
 
 class Curve:

@@ -6,12 +6,13 @@ Everything is a pure function of moments (weighted sums of products of regressor
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .hypotheses import Belief, Noise, Posterior, conclude
 from .mean_range import MEAN_S
 from .moments import BASE, WAKE_UNITS, Curve, Moments
 
@@ -36,11 +37,6 @@ SYSTEM = ""
 
 GONE = "\0gone"
 """The name of all work of consumers that are forgotten: it counts, and is nobody's any more."""
-
-UNLIKENESS = ((0.04, 0.2), (0.08, 0.3), (0.16, 0.25), (0.32, 0.15), (0.64, 0.1))
-"""How unlike consumers' work may be, as the standard deviation of their power per unit of work,
-and what each is believed before anything was seen. Measured services on one core type differ from
-a few percent (alike) to a factor of two (memory-bound beside vector code)."""
 
 _SLOPE_RATIO = 10.0
 """Full load may add up to about this many times the power seen so far (one deviation)."""
@@ -67,9 +63,6 @@ least with which intervals hold the idle power of every recorded machine never s
 
 _LOW_BY = 3.0
 """So many deviations the lowest of some hundred means lies below the truth."""
-
-_EXPECTED = 3.0
-"""The expected noise counts as much as so many observations."""
 
 _LEAST = 0.05
 """Of the common slope, or of a consumer's power per work: never less, whatever was fitted."""
@@ -124,6 +117,7 @@ class Fit:
         bent_ratio: Deviation of a share that comes from the curve alone.
         noise_w: Noise of a second's mean power.
         typical: Each signal per unit of work whose excess is 0.
+        places: Where each name stands among the names.
     """
 
     idle: IdlePower
@@ -135,29 +129,7 @@ class Fit:
     bent_ratio: float
     noise_w: float
     typical: _Floats
-
-    def admitting(self, names: Mapping[str, object]) -> Fit:
-        """Return the same with consumers that were never seen, alike but for their unlikeness."""
-        new = tuple(name for name in names if name not in self.names)
-        if not new:
-            return self
-        width = len(self.covariance)
-        covariance = np.zeros((width + len(new), width + len(new)))
-        covariance[:width, :width] = self.covariance
-        covariance[range(width, width + len(new)), range(width, width + len(new))] = (
-            self.unlikeness**2
-        )
-        return Fit(
-            self.idle,
-            (*self.names, *new),
-            np.append(self.ratios, np.ones(len(new))),
-            self.signal_ratios,
-            covariance,
-            self.unlikeness,
-            self.bent_ratio,
-            self.noise_w,
-            self.typical,
-        )
+    places: Mapping[str, int]
 
 
 def blank(columns: Mapping[str, int], signals: int) -> Fit:
@@ -173,7 +145,12 @@ def blank(columns: Mapping[str, int], signals: int) -> Fit:
         0.0,
         0.0,
         np.full(signals, math.inf),
+        _places(columns),
     )
+
+
+def _places(names: Iterable[str]) -> Mapping[str, int]:
+    return {name: at for at, name in enumerate(names)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +159,6 @@ class Regression:
 
     curve: Curve
     mean: _Floats
-    covariance: _Floats
     idle_w: float
     slope_w: float
     noise: float
@@ -192,6 +168,7 @@ class Regression:
 
     def fit(
         self,
+        covariance: _Floats,
         columns: Mapping[str, int],
         signals: int,
         typical: _Floats,
@@ -200,15 +177,26 @@ class Regression:
         lowest_load: float,
         devices: int,
     ) -> Fit:
-        """Return the conclusions, consumers in the columns' order; for arguments see `Fit`."""
+        """Return the conclusions, consumers in the columns' order.
+
+        Args:
+            covariance: Of the mean, from `regress`; it is taken over.
+            columns: Of each consumer: the last ones, one after the other.
+            signals: How many signals there are.
+            typical: See `Fit`.
+            lowest_w: Lowest power observed.
+            highest_w: Highest power observed.
+            lowest_load: Lowest load observed.
+            devices: How many devices are taken together.
+        """
         # At rest the device is as warm as its idle power keeps it.
-        at_rest = np.eye(len(self.mean))
-        at_rest[0, BASE - 1] = self.idle_w
-        covariance = at_rest @ self.covariance @ at_rest.T
+        warm = BASE - 1
+        covariance[0] += self.idle_w * covariance[warm]
+        covariance[:, 0] += self.idle_w * covariance[:, warm]
         # What lies between rest and the least load ever seen is extrapolated.
         beyond = self.curve.regressors(lowest_load)[1:] @ self.mean[1:BASE]
         covariance[0, 0] += (_BEYOND_RATIO * float(beyond)) ** 2
-        mean_w = float((at_rest @ self.mean)[0])
+        mean_w = float(self.mean[0] + self.idle_w * self.mean[warm])
         half_w = 1.96 * math.sqrt(max(0.0, float(covariance[0, 0])))
         # The lowest power was drawn under some load or none, but it was measured with noise, and
         # of many means the lowest lies low. Noise is less where power is.
@@ -220,20 +208,23 @@ class Regression:
             low_w=min(max(0.0, mean_w - half_w), value_w),
             high_w=max(value_w, min(mean_w + half_w, top_w)),
         )
-        at = list(columns.values())
-        keep = [0, *range(BASE, BASE + signals), *at]
-        unit = np.full(len(keep), 1 / self.slope_w)
-        unit[0] = 1.0
+        # Idle power takes the place of the last that is nobody's: no copy of the rest is made.
+        covariance[warm], covariance[:, warm] = covariance[0], covariance[:, 0]
+        covariance[warm, warm] = covariance[0, 0]
+        kept = covariance[warm:, warm:]
+        kept[1:] /= self.slope_w
+        kept[:, 1:] /= self.slope_w
         return Fit(
             idle,
             tuple(columns),
-            np.maximum(_LEAST, 1 + self.mean[at] / self.slope_w),
+            np.maximum(_LEAST, 1 + self.mean[BASE + signals :] / self.slope_w),
             self.mean[BASE : BASE + signals] / self.slope_w,
-            covariance[np.ix_(keep, keep)] * np.outer(unit, unit),
+            kept,
             self.unlikeness,
             _BENT_RATIO * self.bent * devices,
             math.sqrt(self.noise),
             typical,
+            _places(columns),
         )
 
 
@@ -247,10 +238,11 @@ def regress(
     lowest_w: float,
     highest_w: float,
     block_s: float,
+    observations: int,
     start: Regression | None,
     steps: int,
-) -> Regression:
-    """Fit power to work.
+) -> tuple[Regression, _Floats]:
+    """Fit power to work, and return where the regression stands and the covariance of its mean.
 
     The noise decides how much the priors count, and the fit the noise: a few steps settle both.
 
@@ -263,13 +255,13 @@ def regress(
         lowest_w: Lowest power observed.
         highest_w: Highest power observed.
         block_s: How long a block is.
+        observations: How many there were.
         start: Where the last regression ended.
         steps: How many steps.
     """
     now = start or Regression(
         curve=curve,
         mean=np.zeros(0),
-        covariance=np.zeros((0, 0)),
         idle_w=max(0.7 * lowest_w, _LEAST_IDLE * highest_w),
         slope_w=max(highest_w - lowest_w, 0.2 * highest_w),
         noise=(_NOISE[0] * highest_w) ** 2,
@@ -277,67 +269,46 @@ def regress(
         unlikeness=0.0,
         bent=0.0,
     )
+    expected = Noise((_NOISE[0] * highest_w) ** 2, (_DRIFT[0] * highest_w) ** 2)
     for _ in range(steps):
-        now = _step(now, prior, within, between, signals, lowest_w, highest_w, block_s)
-    return now
+        found = conclude(
+            within,
+            between,
+            belief=_believed(now, prior, signals, highest_w),
+            noise=Noise(now.noise, now.noise / block_s + now.drift),
+            expected=expected,
+            observations=observations,
+        )
+        now = _next(now, found, between, lowest_w, highest_w, block_s)
+    return now, found.covariance()
 
 
-def _believed(
-    now: Regression, prior: Prior, width: int, signals: int, highest_w: float
-) -> tuple[_Floats, _Floats]:
-    """Return the prior's means and precisions, those of the consumers still for unlikeness 1."""
-    mean, precision = np.zeros(width), np.zeros(width)
+def _believed(now: Regression, prior: Prior, signals: int, highest_w: float) -> Belief:
+    mean, precision = np.zeros(BASE + signals), np.zeros(BASE + signals)
     precision[1] = 1 / (_SLOPE_RATIO * highest_w) ** 2
     wake = slice(2, 2 + len(WAKE_UNITS))
     mean[wake] = prior.wake[0] * now.idle_w
     precision[wake] = 1 / (prior.wake[1] * now.idle_w) ** 2
     precision[wake.stop : BASE - 1] = 1 / (prior.bend * now.slope_w) ** 2
     mean[BASE - 1], precision[BASE - 1] = prior.warmth[0], 1 / prior.warmth[1] ** 2
-    precision[BASE : BASE + signals] = 1 / (_SIGNAL_RATIO * now.slope_w) ** 2
-    precision[BASE + signals :] = 1 / now.slope_w**2
-    return mean, precision
+    precision[BASE:] = 1 / (_SIGNAL_RATIO * now.slope_w) ** 2
+    return Belief(mean, precision, 1 / now.slope_w**2)
 
 
-def _step(
+def _next(
     now: Regression,
-    prior: Prior,
-    within: Moments,
+    found: Posterior,
     between: Moments,
-    signals: int,
     lowest_w: float,
     highest_w: float,
     block_s: float,
 ) -> Regression:
-    mean, precision = _believed(now, prior, len(within.xy), signals, highest_w)
-    drift = now.noise / block_s + now.drift
-    data = within.xx / now.noise + between.xx / drift
-    told = within.xy / now.noise + between.xy / drift
-    fits, covariances, evidence, noises, drifts = [], [], [], [], []
-    for unlikeness, belief in UNLIKENESS:
-        believed = precision.copy()
-        believed[BASE + signals :] /= unlikeness**2
-        whole = data + np.diag(believed)
-        covariance = np.linalg.inv(whole)
-        fit = covariance @ (told + believed * mean)
-        off = fit - mean
-        left, left_between = within.residue(fit), between.residue(fit)
-        surprise = np.linalg.slogdet(whole)[1] - np.log(believed[1:]).sum()
-        surprise += left / now.noise + left_between / drift + believed @ off**2
-        spent = float((covariance * within.xx).sum()) / now.noise
-        spent_between = float((covariance * between.xx).sum()) / drift
-        fits.append(fit)
-        covariances.append(covariance)
-        evidence.append(math.log(belief) - 0.5 * float(surprise))
-        noises.append(_pooled(left, within.count - spent, _NOISE[0] * highest_w))
-        drifts.append(_pooled(left_between, between.weight - spent_between, _DRIFT[0] * highest_w))
-    weights = np.exp(np.array(evidence) - max(evidence))
-    weights /= weights.sum()
-    mixed = weights @ np.array(fits)
-    covariance = sum(
-        weight * (one + np.outer(fit - mixed, fit - mixed))
-        for weight, one, fit in zip(weights, covariances, fits, strict=True)
-    )
-    noise = max(float(weights @ noises), (_NOISE[1] * highest_w) ** 2)
+    """Return where the regression stands after what was found."""
+    weights = found.weights
+    mixed: _Floats = weights @ np.array(found.fits)
+    within = float(weights @ [one.within for one in found.noises])
+    drift = float(weights @ [one.between for one in found.noises])
+    noise = max(within, (_NOISE[1] * highest_w) ** 2)
     load = float(between.xx[0, 1] / between.weight)
     line = Curve(now.curve.capacity, mixed[:BASE])
     active_w = float(mixed[1:BASE] @ line.regressors(load)[1:])
@@ -349,16 +320,10 @@ def _step(
     return Regression(
         curve=line.at_slope(slope_w),
         mean=mixed,
-        covariance=np.asarray(covariance),
         idle_w=max(min(rest_w, lowest_w), _LEAST_IDLE * highest_w),
         slope_w=slope_w,
         noise=noise,
-        drift=max(float(weights @ drifts) - noise / block_s, (_DRIFT[1] * highest_w) ** 2),
-        unlikeness=math.sqrt(float(weights @ [u**2 for u, _ in UNLIKENESS])),
+        drift=max(drift - noise / block_s, (_DRIFT[1] * highest_w) ** 2),
+        unlikeness=math.sqrt(float(weights @ np.square(found.unlikeness))),
         bent=bent,
     )
-
-
-def _pooled(left: float, freedom: float, expected: float) -> float:
-    """Return the noise that residues show, with what was expected of it."""
-    return (left + _EXPECTED * expected**2) / (max(0.0, freedom) + _EXPECTED)

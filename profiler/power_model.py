@@ -10,7 +10,7 @@ and the interval says so. Nothing is read and nothing shared out here; `attribut
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -141,8 +141,7 @@ class PowerModel:
             raise ValueError(f"power, work and duration must be 0 or more, found {figures}")
         if not {SYSTEM, GONE}.isdisjoint(work_s):
             raise ValueError("a consumer needs a name of its own, found an empty one")
-        for name in [name for name, s in work_s.items() if s > 0 and name not in self._columns]:
-            self._admit(name)
+        self._admit([name for name, s in work_s.items() if s > 0 and name not in self._columns])
         self._forget_the_gone(work_s, duration_s)
         self._admit_signals(signals or {})
         row = self._row(duration_s, work_s, busy_s, signals or {})
@@ -162,21 +161,26 @@ class PowerModel:
         self._loads.add(whole_s / duration_s / self.capacity, duration_s)
         self._new_s += duration_s
 
-    def forget(self, name: str) -> None:
-        """Forget one consumer: what it did stays known as work of some that are gone."""
-        if name in (SYSTEM, GONE) or name not in self._columns:
+    def forget(self, *names: str) -> None:
+        """Forget consumers: what they did stays known as work of some that are gone."""
+        known = {name for name in names if name in self._columns} - {SYSTEM, GONE}
+        if not known:
             return
         if GONE not in self._columns:
-            self._admit(GONE)
-        column = self._columns.pop(name)
+            self._admit([GONE])
         into = self._columns[GONE]
+        columns = sorted(self._columns[name] for name in known)
         for moments in (self._within, self._between, self._block.moments):
-            moments.merge(column, into)
+            moments.merge(columns, into)
         row = self._block.row
-        row[into] += row[column]
-        self._block.row = np.delete(row, column)
-        self._columns = {other: at - (at > column) for other, at in self._columns.items()}
-        self._seen_s.pop(name, None)
+        row[into] += row[columns].sum()
+        self._block.row = np.delete(row, columns)
+        # Columns stand in the order of the names, so that those that are left close ranks.
+        left = [name for name in self._columns if name not in known]
+        first = self._columns[SYSTEM]
+        self._columns = {name: at for at, name in enumerate(left, start=first)}
+        for name in known:
+            self._seen_s.pop(name, None)
         self._fit = None
 
     def fit(self) -> Fit | None:
@@ -193,9 +197,9 @@ class PowerModel:
             moments = self._folded()
             if self.signals:
                 turned = self._seen_from(typical)
-                moments = (moments[0].seen_by(turned), moments[1].seen_by(turned))
+                moments = (moments[0].seen_by(BASE, turned), moments[1].seen_by(BASE, turned))
                 columns = {name: at - 1 for name, at in columns.items()}
-            self._regression = regress(
+            self._regression, covariance = regress(
                 *moments,
                 prior=self._prior,
                 curve=self._curve,
@@ -203,11 +207,13 @@ class PowerModel:
                 lowest_w=self._range.lowest,
                 highest_w=self._range.highest,
                 block_s=BLOCK_S,
+                observations=self._count,
                 start=self._regression,
                 steps=steps,
             )
             self._curve = self._regression.curve
             self._fit = self._regression.fit(
+                covariance,
                 columns,
                 self.signals,
                 typical,
@@ -223,36 +229,40 @@ class PowerModel:
         self._observed_s += duration_s
         self._seen_s |= dict.fromkeys(work_s, self._observed_s)
         limit_s = self._observed_s - 2 * self.memory_s
-        for name in [name for name, seen_s in self._seen_s.items() if seen_s < limit_s]:
+        gone = [name for name, seen_s in self._seen_s.items() if seen_s < limit_s]
+        for name in gone:
             del self._seen_s[name]
-            self.forget(name)
+        self.forget(*gone)
 
     def _warm(self, power_w: float, duration_s: float) -> None:
         if self._warmth_w is None:
             self._warmth_w = power_w
         self._warmth_w += (power_w - self._warmth_w) * (1 - math.exp(-duration_s / WARMTH_S))
 
-    def _admit(self, name: str) -> None:
-        self._columns[name] = len(self._block.row)
+    def _admit(self, names: Sequence[str]) -> None:
+        if not names:
+            return
+        self._columns |= {name: at for at, name in enumerate(names, start=len(self._block.row))}
         for moments in (self._within, self._between, self._block.moments):
-            moments.grow()
-        self._block.row = np.append(self._block.row, 0.0)
+            moments.grow(len(names))
+        self._block.row = np.pad(self._block.row, (0, len(names)))
 
     def _admit_signals(self, signals: Mapping[str, tuple[float, ...]]) -> None:
         """Make room for signals when the first ones come: their counts, and the work that has any.
 
         So far all work counts as having none.
         """
+        most = max(map(len, signals.values()), default=0)
+        if self.signals == 0 and most:
+            self.signals = most
+            number = self.signals + 1
+            for moments in (self._within, self._between, self._block.moments):
+                moments.insert(BASE, number)
+            self._block.row = np.insert(self._block.row, [BASE] * number, 0.0)
+            self._columns = {name: at + number for name, at in self._columns.items()}
+            self._signal_sums = np.zeros(number)
+            self._fit = None
         for name, counts in signals.items():
-            if self.signals == 0 and counts:
-                self.signals = len(counts)
-                number = self.signals + 1
-                for moments in (self._within, self._between, self._block.moments):
-                    moments.insert(BASE, number)
-                self._block.row = np.insert(self._block.row, [BASE] * number, 0.0)
-                self._columns = {name: at + number for name, at in self._columns.items()}
-                self._signal_sums = np.zeros(number)
-                self._fit = None
             if len(counts) != self.signals:
                 raise ValueError(f"{name} has {len(counts)} signals, expected {self.signals}")
 
@@ -262,12 +272,8 @@ class PowerModel:
         return np.array([total / work_s if total > 0 else math.inf for total in sums])
 
     def _seen_from(self, typical: _Floats) -> _Floats:
-        """Return what turns the regressors into those of the fit: signals over the typical ones."""
-        width = len(self._block.row)
-        turned = np.delete(np.eye(width), BASE + self.signals, axis=0)
-        for at, each in enumerate(typical):
-            turned[BASE + at, [BASE + at, BASE + self.signals]] = 1 / each, -1.0
-        return turned
+        """Return what turns the signals' regressors into those of the fit: over the typical."""
+        return np.column_stack((np.diag(1 / typical), -np.ones(len(typical))))
 
     def _row(
         self,
@@ -286,12 +292,14 @@ class PowerModel:
         # A consumer moves the power as steeply as the curve is where the device works.
         steepness = self._curve.steepness(load)
         row[self._columns[SYSTEM]] = steepness * max(0.0, busy_s - named_s) / unit
-        for name, spent_s in work_s.items():
-            if name in self._columns:  # who has never worked moves nothing
-                row[self._columns[name]] = steepness * spent_s / unit
-        for name, counts in signals.items():
-            had = np.array([*counts, work_s.get(name, 0.0)])
-            row[BASE : BASE + len(had)] += steepness * had / unit
+        # Who has never worked has no column, and moves nothing.
+        worked = [name for name in work_s if name in self._columns]
+        at = [self._columns[name] for name in worked]
+        row[at] = np.array([work_s[name] for name in worked]) * (steepness / unit)
+        if signals:
+            each = [(*counts, work_s.get(name, 0.0)) for name, counts in signals.items()]
+            had = np.array(each).sum(axis=0)
+            row[BASE : BASE + len(had)] = steepness * had / unit
             self._signal_sums += had
         return row
 
@@ -306,8 +314,8 @@ class PowerModel:
         if weight == 0:
             return self._within, self._between
         mean, power = block.row / weight, block.power / weight
-        centre = Moments.empty(len(mean))
-        centre.add(mean, power, weight)
-        within = self._within.plus(block.moments, 1.0).plus(centre, -1.0)
-        centre.scale(1 / BLOCK_S)  # a block counts as one mean, a part of a block as a part
-        return within, self._between.plus(centre, 1.0)
+        within, between = self._within.plus(block.moments), self._between.copy()
+        within.add(mean, power, -weight, -1.0)
+        # A block counts as one mean, a part of a block as a part.
+        between.add(mean, power, weight / BLOCK_S, 1 / BLOCK_S)
+        return within, between

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -145,3 +146,34 @@ def test_totals_never_fall(rows: list[tuple[float, float, float] | None]) -> Non
         for name, total in now.items():
             assert total.value_j >= before[name].value_j
         before = now
+
+
+@given(
+    st.lists(
+        st.tuples(st.dictionaries(st.sampled_from("abcdef"), AMOUNTS), st.sampled_from("abcdef")),
+        max_size=20,
+    )
+)
+def test_coming_and_going_mixes_nobody_up(rows: list[tuple[dict[str, float], str]]) -> None:
+    """Whoever comes, stays or ends, each total is what an account of its own would say."""
+    ledger, accounts = Ledger(), dict[str, Account]()
+    for parts_j, leaving in rows:
+        one = shared(0.0, 0.0, **parts_j)
+        ledger.add(one, 1.0)
+        for name, part in one.parts.items():
+            accounts.setdefault(name, Account()).add(part, 0.0)
+        assert ledger.parts == {name: account.energy() for name, account in accounts.items()}
+        gone = accounts.pop(leaving, None)
+        assert ledger.close(leaving) == (None if gone is None else gone.energy())
+
+
+def test_a_total_is_as_weak_as_its_weakest_part() -> None:
+    """One estimate among apportioned energies makes a consumer's total an estimate, for good."""
+    ledger = Ledger()
+    ledger.add(shared(0.0, 0.0, pod=1.0, other=1.0), 1.0)
+    guess = energy(1.0, provenance=Provenance.ESTIMATED)
+    ledger.add(replace(shared(0.0, 0.0, pod=1.0), parts={"pod": guess}), 1.0)
+    ledger.add(shared(0.0, 0.0, pod=1.0), 1.0)
+    found = ledger.parts
+    assert found["pod"].provenance is Provenance.ESTIMATED
+    assert found["other"].provenance is Provenance.APPORTIONED

@@ -201,6 +201,24 @@ def test_a_forgotten_consumer_leaves_no_trace_in_others() -> None:
     assert ratio(model, "vector", "plain")[0] == pytest.approx(0.5, rel=0.15)
 
 
+def test_forgetting_many_is_forgetting_one_by_one() -> None:
+    """Consumers that end together leave the same as those that end one after the other."""
+    fits = []
+    for together in (True, False):
+        model = PowerModel(8.0)
+        watch(model, {"a": 2.0, "b": 9.0, "c": 5.0, "d": 7.0}, seconds=60)
+        for names in [("c", "never seen", "a")] if together else [("a",), ("c",)]:
+            model.forget(*names)
+        watch(model, {"b": 9.0, "d": 7.0, "e": 4.0}, seconds=60, seed=2)
+        fits.append(model.fit())
+    one, other = fits
+    assert one is not None
+    assert other is not None
+    assert one.names == other.names == (SYSTEM, "b", "d", GONE, "e")
+    assert one.ratios == pytest.approx(other.ratios)
+    assert one.covariance == pytest.approx(other.covariance)
+
+
 def test_who_is_silent_for_long_is_forgotten() -> None:
     """Consumers that nobody told off do not stay for ever."""
     model = PowerModel(4.0, memory_s=50.0)
