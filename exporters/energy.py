@@ -163,7 +163,8 @@ class EnergyExporter:
         gone = [uid for uid, one in self._pods.items() if one.ended_s is None and uid not in seen]
         for uid in gone:
             self._pods[uid].ended_s = now_s
-        self._sensors.follow(seen)
+        # What those that are gone did on accelerators since the last cycle is told once more.
+        self._sensors.follow({uid: self._pods[uid].pod for uid in gone} | dict(seen))
         return gone
 
     def _begin(self, pod: Pod, before: _Watched | None, *, first: bool) -> None:

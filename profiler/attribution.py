@@ -9,7 +9,7 @@ work, each second of work weighed by what was learned of its consumer. What nobo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,7 +28,6 @@ __all__ = [
     "Attribution",
     "IdlePolicy",
     "attribute",
-    "attribute_kinds",
     "attribute_window",
     "observe_window",
 ]
@@ -223,35 +222,6 @@ def observe_window(
         )
 
 
-def attribute_kinds(
-    window: WindowResult,
-    models: Mapping[Kind, PowerModel],
-    *,
-    owner: str | None = None,
-    owed_j: dict[Kind, float] | None = None,
-    idle_policy: IdlePolicy = "none",
-    shares: Mapping[str, float] | None = None,
-) -> Mapping[Kind, Attribution | None]:
-    """Share a window's energy among its consumers, and keep the kinds of device apart.
-
-    Args:
-        window: The window.
-        models: The power model of each kind in the window, see `observe_window`.
-        owner: See `attribute_window`.
-        owed_j: See `attribute`; for laps that follow one another, kept up to date here.
-        idle_policy: See `attribute`.
-        shares: See `attribute`.
-
-    Returns:
-        The shares of each kind in the window; `None` when its energy is not known, or when
-        nothing was learned of its idle power.
-
-    Raises:
-        ValueError: See `attribute`.
-    """
-    return dict(_each_kind(window, models, owner, owed_j, idle_policy, shares))
-
-
 def attribute_window(
     window: WindowResult,
     models: Mapping[Kind, PowerModel],
@@ -283,44 +253,31 @@ def attribute_window(
         ValueError: See `attribute`.
     """
     several: list[Attribution] = []
-    for _, one in _each_kind(window, models, owner, owed_j, idle_policy, shares):
-        if one is None:
-            return None
-        several.append(one)
-    return _together(several) if several else None
-
-
-def _each_kind(
-    window: WindowResult,
-    models: Mapping[Kind, PowerModel],
-    owner: str | None,
-    owed_j: dict[Kind, float] | None,
-    idle_policy: IdlePolicy,
-    shares: Mapping[str, float] | None,
-) -> Iterator[tuple[Kind, Attribution | None]]:
-    """Yield the shares of each kind; a kind that nobody asks for any more owes what it owed."""
     owed = {} if owed_j is None else owed_j
     for kind, energy in window.kinds.items():
         model = models.get(kind)
         if energy is None or model is None:
-            yield kind, None
-            continue
+            return None
         work = _work(window, kind, owner)
-        one = attribute(
-            energy,
-            duration_s=window.duration_s,
-            model=model,
-            work_s=work.named_s,
-            busy_s=work.busy_s,
-            resolution_s=work.resolution_s,
-            edge_j=window.edge_j(kind),
-            signals=None if kind in _ACCELERATORS else window.signals,
-            owed_j=owed.get(kind, 0.0),
-            idle_policy=idle_policy,
-            shares=shares,
+        several.append(
+            attribute(
+                energy,
+                duration_s=window.duration_s,
+                model=model,
+                work_s=work.named_s,
+                busy_s=work.busy_s,
+                resolution_s=work.resolution_s,
+                edge_j=window.edge_j(kind),
+                signals=None if kind in _ACCELERATORS else window.signals,
+                owed_j=owed.get(kind, 0.0),
+                idle_policy=idle_policy,
+                shares=shares,
+            )
         )
-        owed[kind] = one.owed_j
-        yield kind, one
+        owed[kind] = several[-1].owed_j
+    if len(several) == 1:
+        return several[0]
+    return _together(several) if several else None
 
 
 def _together(several: Sequence[Attribution]) -> Attribution:

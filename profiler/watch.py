@@ -83,10 +83,11 @@ class Device:
     @property
     def parts(self) -> Mapping[str, Energy]:
         """The energy of each consumer, those that ended and are not forgotten included."""
-        parts = dict(self.ledger.parts)
-        for name, before in self._ended.items():
-            parts[name] = _joined(before, parts.get(name))
-        return parts
+        now = self.ledger.parts
+        if not self._ended:
+            return now
+        ended = {name: _joined(before, now.get(name)) for name, before in self._ended.items()}
+        return dict(now) | ended
 
     @property
     def forgotten(self) -> Energy | None:
@@ -104,13 +105,19 @@ class Device:
         Args:
             apart: A consumer that is no pod; its part stands under "exporter".
         """
-        parts = dict(self.parts)
-        alone = None if apart is None else parts.pop(apart, None)
-        consumers = [part for part in (*parts.values(), self.forgotten) if part is not None]
-        known = {"idle": self.ledger.idle, "system": self.ledger.system, "exporter": alone}
+        now = self.ledger.parts
+        gone = [*self._ended.values(), *self._forgotten]
+        known = {
+            "idle": self.ledger.idle,
+            "system": self.ledger.system,
+            "exporter": None if apart is None else now.get(apart),
+        }
+        running = zip(now.names, now.value_j.tolist(), strict=True)
         return {
             **{part: energy.value_j for part, energy in known.items() if energy is not None},
-            "pods": math.fsum(part.value_j for part in consumers),
+            "pods": math.fsum(
+                [*(j for name, j in running if name != apart), *(one.value_j for one in gone)]
+            ),
             "unattributed": self.unattributed_j,
         }
 
@@ -136,13 +143,14 @@ class Device:
         if found is None:
             self.unattributed_j += counted_j
 
-    def end(self, name: str) -> None:
-        """Close the account of a consumer that is gone; its total stays until it is forgotten."""
-        last = self.ledger.close(name, gone=True)
+    def end(self, names: Iterable[str]) -> None:
+        """Close the accounts of consumers that are gone; totals stay until they are forgotten."""
         for model in self._models.values():
-            model.forget(name)
-        if last is not None:
-            self._ended[name] = _joined(last, self._ended.get(name))
+            model.forget(*names)
+        for name in names:
+            last = self.ledger.close(name, gone=True)
+            if last is not None:
+                self._ended[name] = _joined(last, self._ended.get(name))
 
     def forget(self, name: str) -> None:
         """Let the total of a consumer that ended count among those of the forgotten."""
@@ -256,8 +264,7 @@ class NodeWatch:
         """Stop watching consumers that are gone; their totals stay until they are forgotten."""
         self.meter.dismiss(names)
         for device in self.devices:
-            for name in names:
-                device.end(name)
+            device.end(names)
 
     def forget(self, name: str) -> None:
         """Drop the total of a consumer that ended."""

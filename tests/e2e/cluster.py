@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from ..conftest import absent
 
-__all__ = ["Cluster", "Testbed", "eventually", "program"]
+__all__ = ["Bed", "Cluster", "eventually", "program"]
 
 T = TypeVar("T")
 
@@ -96,7 +96,7 @@ class Cluster:
         return found.split()
 
 
-class Testbed:
+class Bed:
     """The processes of a one-node cluster on this machine, by the files its scripts leave."""
 
     state = _STATE

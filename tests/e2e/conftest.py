@@ -17,7 +17,7 @@ import pytest
 from joulery import __version__
 
 from ..conftest import REPOSITORY, absent
-from .cluster import Cluster, Testbed, eventually
+from .cluster import Bed, Cluster, eventually
 from .server import Prometheus, running
 
 CHART = REPOSITORY / "exporters" / "chart"
@@ -49,14 +49,14 @@ def cluster() -> Cluster:
 
 
 @pytest.fixture(scope="session")
-def testbed(cluster: Cluster) -> Testbed:
+def testbed(cluster: Cluster) -> Bed:
     """Return the test bed whose node is this machine."""
     assert cluster
-    return Testbed()
+    return Bed()
 
 
 @pytest.fixture(scope="session")
-def image(testbed: Testbed, tmp_path_factory: pytest.TempPathFactory) -> str:
+def image(testbed: Bed, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Build the image from the Dockerfile, load it, and return its name."""
     folder = tmp_path_factory.mktemp("image")
     archive, name = folder / "image.tar", f"docker.io/library/{IMAGE}:{__version__}"
@@ -115,7 +115,7 @@ class Truth:
 
 
 @pytest.fixture(scope="session")
-def truth(testbed: Testbed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Truth]:
+def truth(testbed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Truth]:
     """Run a simulated energy sensor that follows the real work of this node's pods."""
     assert testbed
     folder = tmp_path_factory.mktemp("sensor") / "node"
@@ -162,7 +162,7 @@ class Release:
 
 @pytest.fixture(scope="session")
 def release(
-    cluster: Cluster, testbed: Testbed, image: str, namespace: str, truth: Truth
+    cluster: Cluster, testbed: Bed, image: str, namespace: str, truth: Truth
 ) -> Iterator[Release]:
     """Install the chart with the simulated sensor for its sysfs; all else is the node's own."""
     assert image

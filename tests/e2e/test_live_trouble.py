@@ -8,7 +8,7 @@ import time
 import urllib.request
 
 from .burners import burner, loop
-from .cluster import Cluster, Testbed, eventually
+from .cluster import Bed, Cluster, eventually
 from .conftest import CHART, INTERVAL_S, RELEASE, RETENTION_S, Release, Truth
 from .server import Prometheus
 from .test_live_energy import cycle_time
@@ -78,7 +78,7 @@ def test_a_killed_exporter_comes_back(
 
 
 def test_a_kubelet_that_restarts_changes_nothing(
-    testbed: Testbed, release: Release, prometheus: Prometheus
+    testbed: Bed, release: Release, prometheus: Prometheus
 ) -> None:
     """While the kubelet is away, and after it came back, cycles go on and no counter falls."""
     began_s = time.time()
@@ -96,7 +96,7 @@ def test_a_kubelet_that_restarts_changes_nothing(
 
 
 def test_energy_flows_without_an_api_server(
-    cluster: Cluster, testbed: Testbed, release: Release, prometheus: Prometheus
+    cluster: Cluster, testbed: Bed, release: Release, prometheus: Prometheus
 ) -> None:
     """While no API server runs, cycles go on, pods have their names, and energy keeps flowing."""
     url = _address(release)

@@ -21,7 +21,7 @@ from joulery.exporters.pod_resources import PodResources, device_of
 from ..exporters.process import exporter
 from ..profiler.nvml_library import compile_nvml
 from .burners import burner
-from .cluster import Cluster, Testbed, eventually
+from .cluster import Bed, Cluster, eventually
 
 _PLUGINS = Path("/var/lib/kubelet/device-plugins")
 """The kubelet looks for plugins here, whatever its root folder is."""
@@ -55,7 +55,7 @@ class _Plugin(grpc.GenericRpcHandler):  # type: ignore[misc]
 
 
 @pytest.fixture(scope="module")
-def plugin(testbed: Testbed, cluster: Cluster) -> Iterator[None]:
+def plugin(testbed: Bed, cluster: Cluster) -> Iterator[None]:
     """Register a device plugin with the kubelet, until the node has its resource."""
     assert testbed
     socket, stop = _PLUGINS / "joulery-e2e.sock", threading.Event()
@@ -83,7 +83,7 @@ def plugin(testbed: Testbed, cluster: Cluster) -> Iterator[None]:
 
 @pytest.mark.usefixtures("plugin")
 def test_the_pod_that_has_a_gpu_has_its_joules(
-    cluster: Cluster, testbed: Testbed, namespace: str, tmp_path: Path
+    cluster: Cluster, testbed: Bed, namespace: str, tmp_path: Path
 ) -> None:
     """The kubelet's word on who has a GPU gives that GPU's active energy to that pod."""
     pod = burner("inference", namespace, "/bin/busybox sleep 600")

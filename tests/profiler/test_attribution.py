@@ -14,7 +14,6 @@ from joulery.profiler.attribution import (
     Attribution,
     IdlePolicy,
     attribute,
-    attribute_kinds,
     attribute_window,
     observe_window,
 )
@@ -272,46 +271,3 @@ def test_what_is_not_known_is_not_shared(windows: tuple[WindowResult, WindowResu
     observe_window(models, idle)
     del models[Kind.GPU]
     assert attribute_window(load, models) is None
-
-
-def test_kinds_are_told_apart_and_add_up(windows: tuple[WindowResult, WindowResult]) -> None:
-    """Each kind's shares stand alone, what they owe included; together they are the window's."""
-    models: dict[Kind, PowerModel] = {}
-    idle, load = windows
-    observe_window(models, idle)
-    observe_window(models, load, loaded=True)
-    apart_j: dict[Kind, float] = {}
-    together_j: dict[Kind, float] = {}
-    for window in (idle, load):
-        kinds = attribute_kinds(window, models, owner="service", owed_j=apart_j)
-        whole = attribute_window(window, models, owner="service", owed_j=together_j)
-        assert whole is not None
-        assert list(kinds) == [Kind.CPU, Kind.GPU]
-        several = [one for one in kinds.values() if one is not None]
-        assert [one.total for one in several] == list(window.kinds.values())
-        for name, part in whole.parts.items():
-            values_j = [one.parts[name].value_j for one in several]
-            assert part.value_j == pytest.approx(math.fsum(values_j))
-            halves_j = [one.parts[name].high_j - one.parts[name].value_j for one in several]
-            assert part.high_j - part.value_j == pytest.approx(math.hypot(*halves_j))
-        assert apart_j == pytest.approx(together_j)
-
-
-def test_one_unknown_kind_hides_no_other(windows: tuple[WindowResult, WindowResult]) -> None:
-    """A kind without a model is unknown and goes on owing; the kinds beside it are told."""
-    models: dict[Kind, PowerModel] = {}
-    idle, load = windows
-    observe_window(models, idle)
-    cpu = models.pop(Kind.CPU)
-    owed_j = {Kind.CPU: 3.0}
-    kinds = attribute_kinds(load, models, owed_j=owed_j)
-    assert kinds[Kind.CPU] is None
-    gpu = kinds[Kind.GPU]
-    assert gpu is not None
-    assert gpu.total == load.kinds[Kind.GPU]
-    assert owed_j == {Kind.CPU: 3.0, Kind.GPU: gpu.owed_j}
-    # A whole that is unknown stops at the first unknown part: what comes after goes on owing.
-    owed_j = {Kind.CPU: 3.0, Kind.GPU: 5.0}
-    assert attribute_window(load, models, owed_j=owed_j) is None
-    assert owed_j == {Kind.CPU: 3.0, Kind.GPU: 5.0}
-    assert attribute_kinds(load, {Kind.CPU: cpu})[Kind.GPU] is None
