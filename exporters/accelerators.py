@@ -6,6 +6,7 @@ known stays with the system.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -23,7 +24,7 @@ __all__ = ["Accelerators", "Allocator", "GpuPods"]
 
 _KINDS = {
     "amd.com/": Kind.GPU,
-    "gpu.intel.com/": Kind.GPU,
+    "gpu.intel.com": Kind.GPU,
     "habana.ai/": Kind.NPU,
     "furiosa.ai/": Kind.NPU,
     "huawei.com/": Kind.NPU,
@@ -33,6 +34,10 @@ _KINDS = {
     "tenstorrent.com/": Kind.NPU,
 }
 """What a resource of a device plugin is, by how its name begins. NVIDIA's are told by UUID."""
+
+
+_BACK_OFF_S = 30.0
+"""A kubelet that did not answer is not asked again for so long: each try may take seconds."""
 
 
 class Allocator(Protocol):
@@ -65,8 +70,10 @@ class GpuPods:
 
     def follow(self, holders: Mapping[str, frozenset[str]], running: Iterable[str]) -> None:
         """Take who holds which device now, by UUID, and which pods run."""
-        self._holders, self._running = holders, frozenset(running)
-        self._work.owner = _only(holders.get(self._work.uuid or "", frozenset()))
+        owner = _only(holders.get(self._work.uuid or "", frozenset()))
+        if self._work.owner not in (None, owner):
+            self.busy()  # up to now it was another's
+        self._holders, self._running, self._work.owner = holders, frozenset(running), owner
         self._pods_s = {uid: s for uid, s in self._pods_s.items() if uid in self._running}
 
     def busy(self) -> Busy:
@@ -116,6 +123,7 @@ class Accelerators:
         proc: Root of procfs, of the host.
         allocator: Tells who has which device.
         problems: Counts what could not be read.
+        clock: Monotonic seconds.
     """
 
     def __init__(
@@ -125,8 +133,10 @@ class Accelerators:
         proc: Path,
         allocator: Allocator,
         problems: Counter[str],
+        clock: Callable[[], float],
     ) -> None:
-        self._allocator, self._problems = allocator, problems
+        self._allocator, self._problems, self._clock = allocator, problems, clock
+        self._again_s = -math.inf
         self._gpus = {f"nvml:{work.name}": GpuPods(work, proc, problems) for work in gpus}
         self._uncounted = {
             f"{source.name}:{domain.name}": domain.kind
@@ -134,8 +144,10 @@ class Accelerators:
             for domain in source.domains
             if domain.summed and domain.kind in (Kind.GPU, Kind.NPU)
         }
-        self._owners: dict[Kind, str | None] = {}
+        self._with: dict[Kind, frozenset[str]] = {}
+        """Who has accelerators of a kind whose work nobody counts."""
         self._holders: Mapping[str, frozenset[str]] = {}
+        self._running: frozenset[str] = frozenset()
 
     @property
     def readers(self) -> Domains:
@@ -150,11 +162,13 @@ class Accelerators:
         """
         if not self._uncounted and not self._gpus:
             return
-        try:
-            self._take(self._allocator.list(), pods)
-        except SourceError as error:
-            self._problems[f"pod_resources: {type(error).__name__}"] += 1
-            self._owners = {kind: o if o in pods else None for kind, o in self._owners.items()}
+        if self._clock() >= self._again_s:
+            try:
+                self._take(self._allocator.list(), pods)
+            except SourceError as error:
+                self._problems[f"pod_resources: {type(error).__name__}"] += 1
+                self._again_s = self._clock() + _BACK_OFF_S
+        self._running = frozenset(pods)
         for gpu in self._gpus.values():
             gpu.follow(self._holders, pods)
 
@@ -172,8 +186,13 @@ class Accelerators:
                 if one.resource.startswith(prefix) and one.device_ids:
                     kinds.setdefault(kind, set()).add(uid)
         self._holders = {device: frozenset(some) for device, some in holders.items()}
-        self._owners = {kind: _only(frozenset(some)) for kind, some in kinds.items()}
+        self._with = {kind: frozenset(some) for kind, some in kinds.items()}
 
     def _owned(self, kind: Kind) -> Callable[[], Busy]:
         """Return the reader of an accelerator whose work nobody counts: it is its only holder's."""
-        return lambda: Busy(total_s=None, owner=self._owners.get(kind))
+
+        def read() -> Busy:
+            holders = self._with.get(kind, frozenset()) & self._running
+            return Busy(total_s=None, owner=_only(holders), held=bool(holders))
+
+        return read

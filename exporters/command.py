@@ -58,7 +58,7 @@ def _option(name: str, metavar: str, text: str, panel: str = _SERVING, **limits:
     )
 
 
-Listen = Annotated[str, _option("LISTEN", "ADDRESS:PORT", "Where; no address means all.")]
+Listen = Annotated[str, _option("LISTEN", "ADDRESS:PORT", "Where to serve; no address means all.")]
 WebConfig = Annotated[
     Path | None,
     _option(
@@ -72,7 +72,7 @@ Otlp = Annotated[
     typer.Option(
         "--otlp",
         envvar="JOULERY_OTLP",
-        help="Also push the same over OTLP, where OTEL_EXPORTER_OTLP_ENDPOINT says.",
+        help="Also push the same over OTLP/HTTP, where OTEL_EXPORTER_OTLP_ENDPOINT says.",
         rich_help_panel=_SERVING,
     ),
 ]
@@ -86,13 +86,11 @@ Once = Annotated[
 ]
 Interval = Annotated[
     float,
-    _option(
-        "INTERVAL_S", "SECONDS", "Energy is shared out so often.", _SHARING, min=0.5, max=300.0
-    ),
+    _option("INTERVAL_S", "SECONDS", "From one reading to the next.", _SHARING, min=2.0, max=60.0),
 ]
 Retention = Annotated[
     float,
-    _option("RETENTION_S", "SECONDS", "An ended pod keeps its totals so long.", _SHARING, min=0.0),
+    _option("RETENTION_S", "SECONDS", "How long an ended pod keeps its totals.", _SHARING, min=0.0),
 ]
 Policy = Annotated[
     IdlePolicy,
@@ -125,10 +123,11 @@ PodResources = Annotated[
 ]
 LogForm = Annotated[
     LogFormat,
-    typer.Option("--log-format", envvar="JOULERY_LOG_FORMAT", help="Lines for people or JSON."),
+    typer.Option("--log-format", envvar="JOULERY_LOG_FORMAT", help="For people, or JSON."),
 ]
 Level = Annotated[
-    LogLevel, typer.Option("--log-level", envvar="JOULERY_LOG_LEVEL", help="The least to write.")
+    LogLevel,
+    typer.Option("--log-level", envvar="JOULERY_LOG_LEVEL", help="The least to log."),
 ]
 
 

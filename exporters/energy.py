@@ -45,7 +45,7 @@ class _Watched:
 
     pod: Pod
     work: PodCpu
-    read: Reader
+    read: Callable[[], float]
     ended_s: float | None = None
 
 
@@ -91,10 +91,14 @@ class EnergyExporter:
             gpus=gpus,
         )
         self._pods: dict[str, _Watched] = {}
+        self._leaving: set[str] = set()  # they ended, and their last lap is not over
         self._counted_j: defaultdict[str, float] = defaultdict(float)
         self._cycles: Counter[str] = Counter()
         self._busy_s = 0.0
         self._number = 0
+        self._lap: WindowResult | None = None
+        self._ended_s = self._cycle_cpu_s = 0.0
+        self._looked_s = clock()
 
     def __enter__(self) -> EnergyExporter:
         self._sensors.__enter__()
@@ -107,7 +111,7 @@ class EnergyExporter:
         for one in self._pods.values():
             one.work.close()
 
-    def _readers(self) -> dict[str, Reader]:
+    def _readers(self) -> Mapping[str, Reader]:
         """Return what reads the work of everyone who is watched."""
         pods = {uid: one.read for uid, one in self._pods.items() if one.ended_s is None}
         return pods if self.settings.pod_uid else pods | {_BARE: time.process_time}
@@ -121,32 +125,40 @@ class EnergyExporter:
         """How often sources are read beside the cycles; `None` where these are enough."""
         return self._watch.meter.interval_s
 
-    def cycle(self, *, late: bool = False) -> None:
+    def cycle(self, *, late: bool = False) -> bool:
         """Read, share out, and show a new snapshot; what cannot be read is counted, never raised.
 
         Args:
             late: It begins later than it should, since the one before took too long.
+
+        Returns:
+            Whether the node could be read.
         """
         began_s = time.thread_time()
-        gone = self._follow()
+        self._follow()
         try:
             lap = self._watch.lap()
         except (JouleryError, OSError) as error:
             self._cycles["failed"] += 1
             self._tell("node", f"the node could not be read: {error}")
-            return
+            if self._lap is not None:
+                self._show(self._lap)
+            return False
         self._cycles["late" if late else "ok"] += 1
         self._busy_s += lap.busy_s
         self._count(lap)
-        if gone:
-            self._watch.end(gone)
+        if self._leaving:
+            self._watch.end(list(self._leaving))
+            self._leaving.clear()
         self._forget()
-        self._number += 1
-        self._show(lap, began_s)
+        self._lap, self._ended_s = lap, time.time()
+        self._show(lap)
+        self._cycle_cpu_s = time.thread_time() - began_s
         self._sensors.look_again(self._readers())
+        return True
 
-    def _follow(self, *, first: bool = False) -> list[str]:
-        """Look which pods there are, watch the new ones, and return those that are gone.
+    def _follow(self, *, first: bool = False) -> None:
+        """Look which pods there are, watch the new ones, and note those that are gone.
 
         Args:
             first: What they have used so far was before our time.
@@ -154,18 +166,19 @@ class EnergyExporter:
         seen = self._finder.look()
         for uid, pod in seen.items():
             known = self._pods.get(uid)
-            if known is not None and known.ended_s is None:
-                known.pod = pod
+            if known is not None and (known.ended_s is None or uid in self._leaving):
+                self._leaving.discard(uid)
+                known.pod, known.ended_s = pod, None
                 known.work.follow(pod.groups)
             else:
                 self._begin(pod, known, first=first)
-        now_s = self._clock()
-        gone = [uid for uid, one in self._pods.items() if one.ended_s is None and uid not in seen]
-        for uid in gone:
-            self._pods[uid].ended_s = now_s
-        # What those that are gone did on accelerators since the last cycle is told once more.
-        self._sensors.follow({uid: self._pods[uid].pod for uid in gone} | dict(seen))
-        return gone
+        for uid, one in self._pods.items():
+            if one.ended_s is None and uid not in seen:
+                one.ended_s = self._clock()
+                self._leaving.add(uid)
+        # What those that leave did on accelerators since the last cycle is told once more.
+        self._sensors.follow({uid: self._pods[uid].pod for uid in self._leaving} | dict(seen))
+        self._looked_s = self._clock()
 
     def _begin(self, pod: Pod, before: _Watched | None, *, first: bool) -> None:
         """Watch a pod that is new, or that has come back under its old UID."""
@@ -174,13 +187,18 @@ class EnergyExporter:
         work.follow(pod.groups)
         one = _Watched(pod, work, lambda: self._spent_s(work) - known_s)
         try:
-            self._watch.enlist({pod.uid: one.read}, new=not first)
-        except SourceUnavailable:
-            return  # it has ended meanwhile
-        except SourceError as error:
-            self._tell("control_group", f"a pod's control group could not be read: {error}")
+            used_s = one.read()
+            self._watch.enlist({pod.uid: one.read}, new=not first and self._is_new(used_s))
+        except SourceUnavailable:  # it has ended meanwhile, or cannot be read and is told
+            if before is None:
+                work.close()
             return
         self._pods[pod.uid] = one
+
+    def _is_new(self, used_s: float) -> bool:
+        """Tell whether a pod can have used so much since the last look: else it is older."""
+        cpus = self._lap.cpus if self._lap is not None else os.cpu_count() or 1
+        return used_s <= cpus * (self._clock() - self._looked_s)
 
     def _spent_s(self, work: PodCpu) -> float:
         """Read a pod's CPU time; one pod that cannot be read must not hold up the others."""
@@ -198,6 +216,7 @@ class EnergyExporter:
         for uid, one in list(self._pods.items()):
             if one.ended_s is not None and one.ended_s <= oldest_s:
                 self._watch.forget(uid)
+                one.work.close()
                 del self._pods[uid]
 
     def _count(self, lap: WindowResult) -> None:
@@ -205,8 +224,9 @@ class EnergyExporter:
             if one.energy is not None:
                 self._counted_j[f"{one.source}:{one.domain}"] += one.energy.value_j
 
-    def _show(self, lap: WindowResult, began_s: float) -> None:
+    def _show(self, lap: WindowResult) -> None:
         """Make the snapshot of this cycle, and let it be served."""
+        self._number += 1
         settings, bare = self.settings, self.settings.pod_uid is None
         rows = [
             PodRow(
@@ -227,7 +247,7 @@ class EnergyExporter:
             ),
             *device_families(self._watch.devices, exporter=_BARE if bare else None),
             *self._source_families(lap),
-            *self._own_families(began_s),
+            *self._own_families(),
         ]
         by_metric = {family.metric: family for family in families if family.samples}
         ordered = tuple(by_metric[metric] for metric in m.CATALOGUE if metric in by_metric)
@@ -259,10 +279,10 @@ class EnergyExporter:
             Family(m.SOURCE_GAPS, tuple(gaps)),
         ]
 
-    def _own_families(self, began_s: float) -> list[Family]:
+    def _own_families(self) -> list[Family]:
         settings, running = self.settings, [o for o in self._pods.values() if o.ended_s is None]
         unnamed = sum(one.pod.name is None for one in running)
-        problems = self.problems + self._finder.problems
+        problems = Counter(dict(self.problems)) + self._finder.problems
         for reason in problems.keys() - self._logged:
             self._tell(reason, f"something could not be read: {reason}", count=False)
         pods = {
@@ -281,8 +301,8 @@ class EnergyExporter:
             Family(m.EXPORTER_PODS, _counted(pods)),
             Family(m.EXPORTER_CPU, (((), time.process_time()),)),
             Family(m.EXPORTER_MEMORY, (((), float(_resident_bytes())),)),
-            Family(m.EXPORTER_LAST_CYCLE, (((), time.time()),)),
-            Family(m.EXPORTER_CYCLE_CPU, (((), time.thread_time() - began_s),)),
+            Family(m.EXPORTER_LAST_CYCLE, (((), self._ended_s),)),
+            Family(m.EXPORTER_CYCLE_CPU, (((), self._cycle_cpu_s),)),
         ]
 
     def _tell(self, reason: str, text: str, *, count: bool = True) -> None:

@@ -14,14 +14,16 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 from .metrics import Metric
-from .snapshot import Family, Sample, Snapshot
+from .snapshot import Family, Snapshot
 
 __all__ = ["OPENMETRICS", "TEXT", "Scrape", "negotiated", "render"]
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-_LABEL_SETS = 65_536
+_LABEL_SETS = 8192
+_KEPT = ("namespace", "pod")
+"""Written even when empty: else Prometheus would fill them in from its target, the exporter."""
 _COMPRESSION = 1
 """Ten times smaller already; more would cost more than it saves on a node's network."""
 
@@ -30,7 +32,7 @@ _COMPRESSION = 1
 def _labels(names: tuple[str, ...], values: tuple[str, ...]) -> str:
     if not names:
         return ""
-    pairs = (f'{n}="{_escaped(v)}"' for n, v in zip(names, values, strict=True) if v != "")
+    pairs = (f'{n}="{_escaped(v)}"' for n, v in zip(names, values, strict=True) if v or n in _KEPT)
     return "{" + ",".join(pairs) + "}"
 
 
@@ -95,11 +97,10 @@ class Scrape:
         """Whether there is anything to serve."""
         return self._snapshot is not None
 
-    def samples(self, metric: Metric) -> tuple[Sample, ...]:
-        """Return what the newest snapshot says of one metric; nothing before the first."""
-        snapshot = self._snapshot
-        families = () if snapshot is None else snapshot.families
-        return next((one.samples for one in families if one.metric is metric), ())
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """The newest snapshot; `None` before the first."""
+        return self._snapshot
 
     def body(self, content_type: str, *, compressed: bool) -> bytes | None:
         """Return the newest snapshot in this form; `None` before the first."""

@@ -6,11 +6,13 @@ learned and added up of the other devices goes on then.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from ..errors import JouleryError, SourceUnavailable
 from ..profiler.gpu import GpuWork, open_gpus
 from ..profiler.host import Host
 from ..profiler.meter import EnergyMeter
@@ -36,8 +38,8 @@ _POWER_INTERVAL_S = 1.0
 _WRAPS = 4
 """Unless they could wrap in so many cycles, since a cycle may come late."""
 
-LOOK_AGAIN_S = 60.0
-"""While a source is missing it is looked for so often."""
+_LOOK_AGAIN_S = (60.0, 900.0)
+"""A source that is missing is looked for again after the first, then seldom, up to the second."""
 
 
 class Sensors:
@@ -70,10 +72,12 @@ class Sensors:
         self._allocator, self._problems = allocator, problems
         self._find = find or (lambda: discover(host))
         self._open_gpus = gpus or (lambda: _gpus(host.clock))
-        self._again_s = host.clock() + LOOK_AGAIN_S
+        self._wait_s = _LOOK_AGAIN_S[0]
+        self._again_s = host.clock() + self._wait_s
         self.found = self._find()
         self._announce(self.found.statuses)
-        self.watch = self._wired(devices_of(self.found.sources))
+        sources = self.found.sources
+        self._accelerators, self.watch = self._wired(sources, devices_of(sources))
 
     def __enter__(self) -> Sensors:
         self.watch.__enter__()
@@ -96,33 +100,42 @@ class Sensors:
         """
         if self._host.clock() < self._again_s:
             return False
-        self._again_s = self._host.clock() + LOOK_AGAIN_S
+        self._wait_s = min(2 * self._wait_s, _LOOK_AGAIN_S[1])
+        self._again_s = self._host.clock() + self._wait_s
         if all(_works(status) for status in self.found.statuses):
             return False
         found = self._find()
-        if not _summed(found) - _summed(self.found):
+        if not _is_better(found, self.found):
             return False
-        before = {one.name: one for one in self.found.statuses}
-        self.found = found
-        self._announce(one for one in found.statuses if one != before.get(one.name))
         known = {(device.name, device.keys): device for device in self.watch.devices}
         devices = [known.get((d.name, d.keys), d) for d in devices_of(found.sources)]
+        try:
+            accelerators, watch = self._wired(found.sources, devices)
+            watch.__enter__()
+        except (JouleryError, OSError) as error:
+            _log.warning("a new energy source could not be opened: %s", error)
+            return False
         self.watch.__exit__()
-        self.watch = self._wired(devices)
-        self.watch.__enter__()
-        self.watch.enlist(readers)
+        for name, read in readers.items():
+            with contextlib.suppress(SourceUnavailable):  # it has just ended
+                watch.enlist({name: read})
+        before = {one.name: one for one in self.found.statuses}
+        self.found, self.watch, self._accelerators = found, watch, accelerators
+        self._announce(one for one in found.statuses if one != before.get(one.name))
         return True
 
-    def _wired(self, devices: Sequence[Device]) -> NodeWatch:
-        """Return a watch over what was found."""
-        sources = self.found.sources
+    def _wired(
+        self, sources: Sequence[Source], devices: Sequence[Device]
+    ) -> tuple[Accelerators, NodeWatch]:
+        """Return what knows the accelerators of some sources, and a watch over them."""
         nvidia = any(source.name == "nvml" for source in sources)
-        self._accelerators = Accelerators(
+        accelerators = Accelerators(
             sources,
             self._open_gpus() if nvidia else (),
             self._settings.procfs,
             self._allocator,
             self._problems,
+            self._host.clock,
         )
         meter = EnergyMeter(
             sources,
@@ -130,12 +143,13 @@ class Sensors:
             interval_s=_between_cycles_s(sources, self._settings.interval_s),
             work=NodeCpu(self._host),
         )
-        return NodeWatch(
+        watch = NodeWatch(
             meter,
             devices,
-            accelerators=self._accelerators.readers,
+            accelerators=accelerators.readers,
             idle_policy=self._settings.idle_policy,
         )
+        return accelerators, watch
 
     def _announce(self, statuses: Iterable[SourceStatus]) -> None:
         """Say once what the energies come from, and what would make them better."""
@@ -154,6 +168,13 @@ class Sensors:
                 summary,
             )
         _log.info("energy of %s, every %g s", summary, interval_s)
+
+
+def _is_better(found: Discovery, before: Discovery) -> bool:
+    """Tell whether something is new and no sensor is lost, as when one fails at that moment."""
+    now, then = _summed(found), _summed(before)
+    lost = {key for key in then - now if not key.startswith("estimate:")}
+    return bool(now - then) and not lost
 
 
 def _summed(found: Discovery) -> set[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from ..errors import SourceFailed
 from .energy import EnergyExporter
 from .exposition import TEXT, Scrape, negotiated
 from .web import Link, landing_page, serve
@@ -68,8 +69,8 @@ def measure(exporter: EnergyExporter, stop: threading.Event, pulse: Pulse) -> No
     due_s, late = time.monotonic() + interval_s, False
     while not stop.wait(max(0.0, due_s - time.monotonic())):
         try:
-            exporter.cycle(late=late)
-            pulse.beat()
+            if exporter.cycle(late=late):
+                pulse.beat()
         except Exception as error:  # noqa: BLE001 - what is wrong now may be right in the next cycle
             _log.error("a cycle failed: %s: %s", type(error).__name__, error)
             _log.debug("where it failed", exc_info=True)
@@ -161,4 +162,6 @@ def run_once(exporter: EnergyExporter) -> str:
         time.sleep(exporter.settings.interval_s)
         exporter.cycle()
         body = exporter.scrape.body(TEXT, compressed=False)
-    return "" if body is None else body.decode()
+    if body is None:
+        raise SourceFailed("this node", found="a cycle that failed; the log says why")
+    return body.decode()

@@ -178,7 +178,7 @@ def _work(window: WindowResult, kind: Kind, owner: str | None) -> _Work:
     if kind not in _ACCELERATORS:
         return _Work(window.work_s, window.busy_s, window.cpus, devices, window.resolution_s, True)
     counted = {name: usage.work_s(kind) for name, usage in window.usage.items()}
-    if any(spent_s is not None for spent_s in counted.values()):
+    if kind in window.accelerators_s or any(s is not None for s in counted.values()):
         named = {name: 0.0 if s is None else s for name, s in counted.items()}
         busy_s = window.accelerators_s.get(kind, math.fsum(named.values()))
         return _Work(named, busy_s, devices, devices, 0.0, True)

@@ -61,8 +61,9 @@ class Account:
             return None
         return Energy(
             value_j=self.value_j,
-            low_j=max(0.0, self.value_j - math.hypot(self.below_j, self.chance_below_j)),
-            high_j=self.value_j + math.hypot(self.above_j, self.chance_above_j),
+            # As `_Rows` does it, to the last digit: a total told once must not fall.
+            low_j=max(0.0, self.value_j - float(np.hypot(self.below_j, self.chance_below_j))),
+            high_j=self.value_j + float(np.hypot(self.above_j, self.chance_above_j)),
             provenance=self.provenance,
         )
 

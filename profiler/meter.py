@@ -205,7 +205,8 @@ class EnergyMeter:
                 self._count_work()
             finally:
                 for name in names:
-                    del self._consumers[name], self._used[name]
+                    self._consumers.pop(name, None)
+                    self._used.pop(name, None)
 
     def sample(self) -> float:
         """Read everything once, now.

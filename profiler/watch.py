@@ -7,6 +7,7 @@ so that at any time the parts of a device add up to what its counters counted.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,8 @@ from .sources.base import Kind, Source
 from .usage import Reader, Usage
 from .window import WindowResult
 
+_log = logging.getLogger(__name__)
+
 __all__ = ["Busy", "Device", "Domains", "NodeWatch", "devices_of"]
 
 _ACCELERATORS = (Kind.GPU, Kind.NPU)
@@ -31,15 +34,17 @@ class Busy:
     """The work on one accelerator so far, in cumulative seconds that never fall.
 
     Args:
-        total_s: Busy seconds, whoever caused them; `None` where nobody counts them: then the
-            accelerator's work is its owner's.
+        total_s: Busy seconds, whoever caused them; `None` where nobody counts them: then to hold
+            the accelerator counts as work.
         consumers_s: Busy seconds of each known consumer.
         owner: Who has it to itself, where its work is not counted.
+        held: Somebody has it, known or not.
     """
 
     total_s: float | None
     consumers_s: Mapping[str, float] = field(default_factory=dict)
     owner: str | None = None
+    held: bool = False
 
 
 Domains = Mapping[str, Callable[[], Busy]]
@@ -134,11 +139,14 @@ class Device:
         counted_j = math.fsum(one.energy.value_j for one in told if one.energy is not None)
         self.counted_j += counted_j
         view = self._view(lap, busy)
-        owner = None if busy is None else busy.owner
-        observe_window(self._models, view, loaded=owner is not None)
-        found = attribute_window(
-            view, self._models, owner=owner, owed_j=self.ledger.owed_j, idle_policy=policy
-        )
+        try:
+            observe_window(self._models, view)
+            found = attribute_window(
+                view, self._models, owed_j=self.ledger.owed_j, idle_policy=policy
+            )
+        except ValueError as error:  # one device's numbers must not cost the others theirs
+            _log.warning("%s: a lap could not be shared out: %s", self.name, error)
+            found = None
         self.ledger.add(found, lap.duration_s)
         if found is None:
             self.unattributed_j += counted_j
@@ -163,11 +171,13 @@ class Device:
         domains = {key: lap.domains[key] for key in self.keys}
         if self.kind not in _ACCELERATORS:
             return replace(lap, domains=domains, intervals=())
-        usage: dict[str, Usage] = {}
-        totals: dict[Kind, float] = {}
-        if busy is not None and busy.owner is not None:
-            usage[busy.owner] = Usage(cpu_s=0.0)
-        if busy is not None and busy.total_s is not None:
+        busy = busy or Busy(total_s=None)
+        steps: Mapping[str, float]
+        if busy.total_s is None:
+            held_s = lap.duration_s if busy.held else 0.0
+            steps = {} if busy.owner is None else {busy.owner: held_s}
+            total_s = held_s
+        else:
             steps = {
                 name: max(0.0, now_s - self._seen_s.get(name, 0.0))
                 for name, now_s in busy.consumers_s.items()
@@ -175,10 +185,16 @@ class Device:
             before_s = busy.total_s if self._total_s is None else self._total_s
             if self._total_s is None:
                 steps = dict.fromkeys(steps, 0.0)  # what was before is not of this lap
-            totals = {self.kind: max(0.0, busy.total_s - before_s)}
-            usage = {name: _accelerated(self.kind, step_s) for name, step_s in steps.items()}
+            total_s = max(0.0, busy.total_s - before_s)
             self._seen_s, self._total_s = dict(busy.consumers_s), busy.total_s
-        return replace(lap, domains=domains, intervals=(), usage=usage, accelerators_s=totals)
+        usage = {name: _accelerated(self.kind, step_s) for name, step_s in steps.items()}
+        return replace(
+            lap,
+            domains=domains,
+            intervals=(),
+            usage=usage,
+            accelerators_s={self.kind: total_s},
+        )
 
 
 def _accelerated(kind: Kind, busy_s: float) -> Usage:
@@ -246,6 +262,7 @@ class NodeWatch:
         self.meter, self.devices = meter, tuple(devices)
         self._accelerators = dict(accelerators or {})
         self._policy: IdlePolicy = idle_policy
+        self._names: set[str] = set()
         self._window = meter.window("watch")
 
     def __enter__(self) -> NodeWatch:
@@ -259,10 +276,12 @@ class NodeWatch:
     def enlist(self, readers: Mapping[str, Reader], *, new: bool = False) -> None:
         """Watch these consumers as well; see `EnergyMeter.enlist`."""
         self.meter.enlist(readers, new=new)
+        self._names |= readers.keys()
 
     def end(self, names: Sequence[str]) -> None:
         """Stop watching consumers that are gone; their totals stay until they are forgotten."""
         self.meter.dismiss(names)
+        self._names.difference_update(names)
         for device in self.devices:
             device.end(names)
 
@@ -279,6 +298,8 @@ class NodeWatch:
             OSError: Likewise.
         """
         lap = self._window.lap()
+        # Who was dismissed when this lap began is told no more.
+        lap = replace(lap, usage={n: used for n, used in lap.usage.items() if n in self._names})
         for device in self.devices:
             read = self._accelerators.get(device.keys[0])
             device.settle(lap, None if read is None else read(), self._policy)

@@ -104,6 +104,7 @@ class Bed:
     def __init__(self) -> None:
         if not (self.state / "pids").is_dir():
             absent(f"there is no test bed in {self.state}: its parts cannot be stopped")
+        self._started: list[subprocess.Popen[bytes]] = []
         self._commands = {
             path.name: self._command(int(path.read_text()))
             for path in (self.state / "pids").iterdir()
@@ -154,6 +155,7 @@ class Bed:
                         start_new_session=True,
                     )
                 file.write_text(str(process.pid))
+                self._started.append(process)  # it goes on after us; nobody waits for it
 
 
 def _alive(pid: int) -> bool:

@@ -104,6 +104,7 @@ def test_the_pod_that_has_a_gpu_has_its_joules(
     with exporter(
         "--pod-resources", str(socket), FAKE_NVML_PROCESSES="99999:60:C", **environment
     ) as running:
+        running.wait_ready()
 
         def told() -> dict[str, float]:
             _, _, body = running.get("/metrics")

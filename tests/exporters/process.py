@@ -50,7 +50,7 @@ class Running:
 @contextmanager
 def exporter(*arguments: str, **environment: str) -> Iterator[Running]:
     """Run the exporter of this very machine until the block is left; it must end well."""
-    command = [*COMMAND, "--listen", "127.0.0.1:0", "--interval", "0.5", *arguments]
+    command = [*COMMAND, "--listen", "127.0.0.1:0", "--interval", "2", *arguments]
     process = subprocess.Popen(
         command, env=os.environ | environment, stderr=subprocess.PIPE, text=True
     )

@@ -21,7 +21,7 @@ from joulery.profiler.sources import Discovery, SourceState, SourceStatus
 from joulery.profiler.sources.estimate import Estimate
 
 from .nodes import real_group
-from .simulated import PodNode, pod_node, samples, total, uid_of
+from .simulated import PodNode, pod_node, samples, slice_of, total, uid_of
 
 _PODS = (
     Consumer(name="camera", busy=1.2, starts_s=12.0),
@@ -201,6 +201,45 @@ def test_a_sensor_that_comes_late_is_found(tmp_path: Path) -> None:
             assert cpu_s == pytest.approx(80.0, abs=5.0)
 
 
+def test_a_node_that_cannot_be_read_for_a_while(tmp_path: Path) -> None:
+    """Cycles that fail are counted; the next one has their time, and pods may end meanwhile."""
+    pods = (*_PODS, Consumer(name="batch", busy=0.8, ends_s=32.0))
+    with pod_node(tmp_path, pods) as node, node.exporter() as exporter:
+        node.run(exporter, 6)
+        before_s = total(exporter, m.DEVICE_TIME.series, device="cpu", state="attributed")
+        stat, hidden = node.tree.host.proc / "stat", tmp_path / "stat"
+        stat.rename(hidden)
+        node.run(exporter, 2)
+        assert total(exporter, m.EXPORTER_CYCLES.series, outcome="failed") == 2
+        hidden.rename(stat)
+        node.run(exporter, 2)
+        after_s = total(exporter, m.DEVICE_TIME.series, device="cpu", state="attributed")
+        assert after_s == pytest.approx(before_s + 20.0)
+        assert total(exporter, m.EXPORTER_PODS.series, state="terminated") == 1
+        ended_j = total(exporter, m.POD_ENERGY.series, pod="batch", device="cpu")
+        node.run(exporter, 2)
+        assert total(exporter, m.POD_ENERGY.series, pod="batch", device="cpu") == ended_j > 0
+
+
+def test_an_old_pod_found_late_brings_no_past(tmp_path: Path) -> None:
+    """A pod with days of CPU time that is found late counts from then on, and leaks no file."""
+    with pod_node(tmp_path, _PODS) as node, node.exporter() as exporter:
+        node.run(exporter, 8)
+        uid = uid_of("old")
+        group = node.tree.group(slice_of(uid))
+        group.mkdir()
+        (group / "cpu.stat").mkdir()  # for now it cannot be read
+        node.run(exporter, 1)
+        files = len(list(Path("/proc/self/fd").iterdir()))
+        node.run(exporter, 5)
+        assert len(list(Path("/proc/self/fd").iterdir())) == files
+        (group / "cpu.stat").rmdir()
+        (group / "cpu.stat").write_text("usage_usec 900000000000\n")
+        node.run(exporter, 2)
+        assert total(exporter, m.POD_ENERGY.series, uid=uid, device="cpu") == 0.0
+        assert total(exporter, m.POD_ENERGY.series, pod="camera", device="cpu") > 0
+
+
 def test_a_pod_without_a_log_folder_is_told_by_its_uid(tmp_path: Path) -> None:
     """A pod that no folder names has its joules under its UID, and gets its name when it comes."""
     with pod_node(tmp_path, _PODS) as node, node.exporter() as exporter:
@@ -213,7 +252,8 @@ def test_a_pod_without_a_log_folder_is_told_by_its_uid(tmp_path: Path) -> None:
             for found in samples(exporter)[m.POD_ENERGY.series]
             if dict(found)["uid"] == uid and dict(found)["device"] == "cpu"
         ]
-        assert not {"pod", "namespace"} & labels.keys()
+        # Present and empty, so that Prometheus does not fill in its target's own.
+        assert (labels["namespace"], labels["pod"]) == ("", "")
         assert total(exporter, m.EXPORTER_PODS.series, state="unnamed") == 1
         folder.mkdir()
         node.run(exporter, 2)

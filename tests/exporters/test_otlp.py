@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from opentelemetry.sdk.resources import Resource
 
+from joulery.errors import SpecError
 from joulery.exporters import metrics as m
-from joulery.exporters.otlp import otlp_name, pushing
+from joulery.exporters.exposition import Scrape
+from joulery.exporters.otlp import data_of, otlp_name, pushing
+from joulery.exporters.snapshot import Family, Snapshot
 from joulery.profiler.simulator.load import Consumer
 
 from ..profiler.otlp_receiver import receiving
@@ -42,6 +46,31 @@ def test_what_is_scraped_is_pushed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         }
         assert hardware["package-0/dram"][0] == "memory"
         assert hardware["package-0/dram"][1].as_double == device_j
+        [high] = [
+            point.as_double
+            for a, point in receiver.metrics["joulery.pod.energy.high"]
+            if a["joulery.device"] == "cpu"
+        ]
+        assert high > pod_j
+
+
+def test_any_number_of_pods_is_pushed() -> None:
+    """Thousands of pods keep their own points, and those that are gone are told no more."""
+    many = tuple((("default", f"pod-{n}", str(n)), float(n)) for n in range(5000))
+    resource = Resource.create({})
+    for samples in (many, many[:10]):
+        snapshot = Snapshot(number=1, families=(Family(m.POD_CPU, samples),))
+        [told] = data_of(snapshot, resource, 0, 1).resource_metrics
+        [metric] = told.scope_metrics[0].metrics
+        points = metric.data.data_points
+        assert [getattr(point, "value", None) for point in points] == [v for _, v in samples]
+
+
+def test_a_wrong_interval_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interval that is no number is refused, naming its variable."""
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "often")
+    with pytest.raises(SpecError, match="OTEL_METRIC_EXPORT_INTERVAL"), pushing(Scrape(), "node"):
+        pass
 
 
 def test_names_have_no_unit() -> None:

@@ -179,3 +179,51 @@ def test_an_accelerator_is_shared_by_its_own_work() -> None:
     assert set(light) == {"pod-1"}
     assert heavy["pod-0"].value_j == pytest.approx(30 * (heavy_w - at_rest_w), rel=0.1)
     assert light["pod-1"].value_j == pytest.approx(30 * (light_w - at_rest_w), rel=0.15)
+
+
+def _npu(*fates: tuple[int, float, Busy]) -> Device:
+    """Return an NPU that drew so many watts for so many laps, held as each `Busy` says."""
+    npu = Sensors("habana", [("npu-0", Kind.NPU)])
+    bench = Bench(npu, accelerators={"habana:npu-0": Busy(total_s=None)})
+    with bench.watch:
+        for laps, power_w, busy in fates:
+            bench.busy["habana:npu-0"] = busy
+            for _ in range(laps):
+                bench.now_s += 5.0
+                npu.counters_j["npu-0"] = (npu.counters_j["npu-0"] or 0.0) + 5.0 * power_w
+                bench.watch.lap()
+    return bench.device("npu-0")
+
+
+def test_to_hold_an_uncounted_accelerator_is_work() -> None:
+    """The one holder gets what it draws above rest, several holders' share is the system's."""
+    free, one = Busy(total_s=None), Busy(total_s=None, owner="pod", held=True)
+    several = Busy(total_s=None, held=True)
+    device = _npu((20, 30.0, free), (20, 130.0, one), (20, 130.0, several))
+    assert device.parts["pod"].value_j == pytest.approx(100.0 * 100, rel=0.1)
+    assert device.sums_j()["system"] == pytest.approx(100.0 * 100, rel=0.1)
+
+
+def test_a_holder_from_the_start_is_not_forgotten() -> None:
+    """An accelerator that was never seen at rest: its holder has energy, with a wide interval."""
+    device = _npu((20, 130.0, Busy(total_s=None, owner="pod", held=True)))
+    energy, whole_j = device.parts["pod"], 130.0 * 100
+    assert device.unattributed_j == 0.0
+    assert 0 < energy.value_j <= whole_j
+    assert energy.high_j - energy.low_j > 0.2 * whole_j
+
+
+def test_a_lap_that_cannot_be_shared_costs_no_other_device() -> None:
+    """Numbers that make no sense for one device leave its lap unattributed, others as they are."""
+    npu = Sensors("habana", [("npu-0", Kind.NPU), ("npu-1", Kind.NPU)])
+    odd = Busy(total_s=1.0, consumers_s={"": 1.0})  # a consumer without a name is refused
+    bench = Bench(npu, accelerators={"habana:npu-0": Busy(total_s=0.0)})
+    with bench.watch:
+        for lap in range(4):
+            bench.now_s += 5.0
+            npu.counters_j = dict.fromkeys(npu.counters_j, 100.0 * (lap + 1))
+            bench.busy["habana:npu-0"] = odd if lap == 2 else Busy(total_s=0.0)
+            bench.watch.lap()
+    assert bench.device("npu-0").unattributed_j == 100.0
+    assert bench.device("npu-1").unattributed_j == 0.0
+    assert bench.device("npu-0").residual_ratio < _ROUNDING
