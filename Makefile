@@ -1,5 +1,6 @@
 # Everything this project does, in one word each. `make help` lists the words.
-# Each target makes .venv and installs what it needs; nothing outside this folder changes.
+# Each target makes .venv and installs what it needs; nothing outside this folder changes, but
+# `make e2e` changes a cluster and installs what builds an image.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c

@@ -147,7 +147,7 @@ class Device:
         except ValueError as error:  # one device's numbers must not cost the others theirs
             _log.warning("%s: a lap could not be shared out: %s", self.name, error)
             found = None
-        self.ledger.add(found, lap.duration_s)
+        self.ledger.add(found, max(0.0, lap.duration_s))  # a clock may have stepped back
         if found is None:
             self.unattributed_j += counted_j
 

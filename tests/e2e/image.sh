@@ -5,7 +5,7 @@
 #     tests/e2e/image.sh REF OUTPUT.tar [WORKDIR]
 #
 # Debian packages make the base image; the Dockerfile's own default stays untested here. Layers are
-# kept in a folder of their own under $TESTBED_CACHE. Needs Debian or what derives from it, and root.
+# kept in a folder of their own under $TESTBED_CACHE. Needs Debian, and root.
 set -euo pipefail
 
 ref=${1:?usage: image.sh REF OUTPUT.tar [WORKDIR]}

@@ -240,6 +240,22 @@ def test_an_old_pod_found_late_brings_no_past(tmp_path: Path) -> None:
         assert total(exporter, m.POD_ENERGY.series, pod="camera", device="cpu") > 0
 
 
+@pytest.mark.parametrize("jump_s", [3600.0, -3600.0])
+def test_a_clock_that_jumps(tmp_path: Path, jump_s: float) -> None:
+    """The lap in which the clock jumps is unknown; what was counted is kept, and all goes on."""
+    with pod_node(tmp_path, _PODS) as node, node.exporter() as exporter:
+        node.run(exporter, 8)
+        before_j = total(exporter, m.POD_ENERGY.series, pod="camera", device="cpu")
+        node.jump_s = jump_s
+        node.run(exporter, 1)
+        assert total(exporter, m.POD_ENERGY.series, pod="camera", device="cpu") == before_j
+        node.run(exporter, 8)
+        gained_j = total(exporter, m.POD_ENERGY.series, pod="camera", device="cpu") - before_j
+        assert 0 < gained_j < 40.0 * node.node.machine.limit_w
+        assert total(exporter, m.CONSERVATION_RESIDUAL.series, device="cpu") < _ROUNDING
+        assert total(exporter, m.SOURCE_GAPS.series, domain="package-0") >= 1
+
+
 def test_a_pod_without_a_log_folder_is_told_by_its_uid(tmp_path: Path) -> None:
     """A pod that no folder names has its joules under its UID, and gets its name when it comes."""
     with pod_node(tmp_path, _PODS) as node, node.exporter() as exporter:

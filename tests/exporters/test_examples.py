@@ -128,7 +128,7 @@ def test_kustomize_overlay() -> None:
         "kubernetes.io/os": "linux",
         "node-role.kubernetes.io/edge": "",
     }
-    assert container(objects)["image"] == f"joulery-exporter:{joulery.__version__}"
+    assert container(objects)["image"] == f"registry.example/joulery-exporter:{joulery.__version__}"
     for item in objects:
         check(item, VERSIONS[-1])
 
