@@ -51,6 +51,8 @@ _SETTLED_S = 270.0
 _MEASURED_S = 60.0
 _SCRAPE_INTERVAL_S = 15.0
 _SCRAPES = 400
+_ENVIRONMENT = os.environ | {"MALLOC_ARENA_MAX": "2"}
+"""As in the exporter's image."""
 _WORK = "while :; do i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done; sleep 3; done"
 """What each pod does: a little, and then nothing."""
 
@@ -120,7 +122,9 @@ def _pods(count: int, root: Path, logs: Path) -> Iterator[list[int]]:
 @contextmanager
 def _running(command: list[str], word: str) -> Iterator[tuple[psutil.Process, str]]:
     """Run a command; yield it, and the first line that has the word."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_ENVIRONMENT
+    )
     assert process.stdout is not None
     try:
         line = ""

@@ -104,7 +104,6 @@ class Bed:
     def __init__(self) -> None:
         if not (self.state / "pids").is_dir():
             absent(f"there is no test bed in {self.state}: its parts cannot be stopped")
-        self._started: list[subprocess.Popen[bytes]] = []
         self._commands = {
             path.name: self._command(int(path.read_text()))
             for path in (self.state / "pids").iterdir()
@@ -146,16 +145,23 @@ class Bed:
         for name in names:
             file = self.state / "pids" / name
             if not _alive(int(file.read_text())):
-                with (self.state / "log" / name).open("a") as log:
-                    process = subprocess.Popen(
-                        self._commands[name],
-                        stdout=log,
-                        stderr=log,
-                        stdin=subprocess.DEVNULL,
-                        start_new_session=True,
-                    )
-                file.write_text(str(process.pid))
-                self._started.append(process)  # it goes on after us; nobody waits for it
+                file.write_text(str(self._start(self._commands[name], self.state / "log" / name)))
+
+    @staticmethod
+    def _start(command: list[str], log: Path) -> int:
+        """Start a process that goes on after us, and return its number."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        return os.posix_spawnp(
+            command[0],
+            command,
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, str(log), flags, 0o644),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+        )
 
 
 def _alive(pid: int) -> bool:
