@@ -27,6 +27,7 @@ from .exposition import Scrape
 from .pod_cpu import PodCpu
 from .pod_resources import PodResources
 from .pods import Pod, PodFinder
+from .problems import explained
 from .sensors import Finder, Sensors, should_work
 from .settings import Settings
 from .snapshot import Family, PodRow, Snapshot, device_families, pod_families, provenance_of
@@ -121,9 +122,14 @@ class EnergyExporter:
         return self._sensors.watch
 
     @property
-    def meter_interval_s(self) -> float | None:
-        """How often sources are read beside the cycles; `None` where these are enough."""
-        return self._watch.meter.interval_s
+    def look_s(self) -> float:
+        """How often to `look` between cycles, in seconds."""
+        return self._sensors.look_s
+
+    def look(self) -> None:
+        """Look at pods and counters between cycles, so that who ends was read not long ago."""
+        self._follow()
+        self._watch.meter.sample()
 
     def cycle(self, *, late: bool = False) -> bool:
         """Read, share out, and show a new snapshot; what cannot be read is counted, never raised.
@@ -282,9 +288,9 @@ class EnergyExporter:
     def _own_families(self) -> list[Family]:
         settings, running = self.settings, [o for o in self._pods.values() if o.ended_s is None]
         unnamed = sum(one.pod.name is None for one in running)
-        problems = Counter(dict(self.problems)) + self._finder.problems
+        problems = self.problems + self._finder.problems
         for reason in problems.keys() - self._logged:
-            self._tell(reason, f"something could not be read: {reason}", count=False)
+            self._tell(reason, explained(reason), count=False)
         pods = {
             "running": len(running),
             "terminated": len(self._pods) - len(running),

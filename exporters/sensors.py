@@ -32,11 +32,12 @@ _log = logging.getLogger(__name__)
 Finder = Callable[[], Discovery]
 """Looks for energy sources."""
 
-_POWER_INTERVAL_S = 1.0
-"""Power without a counter is sampled so often; counters need no reading between cycles."""
+_LOOK_S = 1.0
+"""Sources and pods are looked at so often between cycles. Then power without a counter is well
+enough integrated, and a pod that ends leaves little unread."""
 
-_WRAPS = 4
-"""Unless they could wrap in so many cycles, since a cycle may come late."""
+_WRAPS = 2
+"""Or so often in the time in which a counter could wrap, since a look may come late."""
 
 _LOOK_AGAIN_S = (60.0, 900.0)
 """A source that is missing is looked for again after the first, then seldom, up to the second."""
@@ -85,6 +86,13 @@ class Sensors:
 
     def __exit__(self, *_: object) -> None:
         self.watch.__exit__()
+
+    @property
+    def look_s(self) -> float:
+        """How often sources must be looked at."""
+        domains = [domain for source in self.found.sources for domain in source.domains]
+        wraps_s = (d.modulus_j / d.max_power_w for d in domains if d.modulus_j is not None)
+        return min(_LOOK_S, min(wraps_s, default=math.inf) / _WRAPS)
 
     def follow(self, pods: Mapping[str, Pod]) -> None:
         """Take which pods run, and ask which accelerators they have."""
@@ -138,10 +146,7 @@ class Sensors:
             self._host.clock,
         )
         meter = EnergyMeter(
-            sources,
-            clock=self._host.clock,
-            interval_s=_between_cycles_s(sources, self._settings.interval_s),
-            work=NodeCpu(self._host),
+            sources, clock=self._host.clock, interval_s=None, work=NodeCpu(self._host)
         )
         watch = NodeWatch(
             meter,
@@ -188,16 +193,6 @@ def _works(status: SourceStatus) -> bool:
 def should_work(status: SourceStatus) -> bool:
     """Tell whether a source is there, and yet cannot be read."""
     return status.state in (SourceState.FORBIDDEN, SourceState.FAILED)
-
-
-def _between_cycles_s(sources: Iterable[Source], interval_s: float) -> float | None:
-    """Return how often sources must be read beside the cycles; `None` where these are enough."""
-    domains = [domain for source in sources for domain in source.domains]
-    if any(domain.form == "power" for domain in domains):
-        return _POWER_INTERVAL_S
-    wraps_s = (d.modulus_j / d.max_power_w for d in domains if d.modulus_j is not None)
-    # The meter itself shortens the interval to what the counter that wraps first needs.
-    return interval_s if min(wraps_s, default=math.inf) < _WRAPS * interval_s else None
 
 
 def _gpus(clock: Callable[[], float]) -> Sequence[GpuWork]:

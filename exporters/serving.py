@@ -61,23 +61,26 @@ class Pulse:
 
 
 def measure(exporter: EnergyExporter, stop: threading.Event, pulse: Pulse) -> None:
-    """Let cycles follow one another at even times until told to stop.
+    """Let cycles follow one another at even times until told to stop, with looks between them.
 
     A cycle that takes longer than its time delays the next one; none is caught up with.
     """
     interval_s = exporter.settings.interval_s
     due_s, late = time.monotonic() + interval_s, False
-    while not stop.wait(max(0.0, due_s - time.monotonic())):
+    while not stop.wait(max(0.0, min(exporter.look_s, due_s - time.monotonic()))):
         try:
+            if time.monotonic() < due_s:
+                exporter.look()
+                continue
             if exporter.cycle(late=late):
                 pulse.beat()
         except Exception as error:  # noqa: BLE001 - what is wrong now may be right in the next cycle
             _log.error("a cycle failed: %s: %s", type(error).__name__, error)
             _log.debug("where it failed", exc_info=True)
-        due_s += interval_s
-        late = due_s < time.monotonic()
-        if late:
-            due_s = time.monotonic() + interval_s
+        if time.monotonic() >= due_s:
+            due_s += interval_s
+            late = due_s < time.monotonic()
+            due_s = time.monotonic() + interval_s if late else due_s
 
 
 def application(scrape: Scrape, pulse: Pulse) -> web.Application:
@@ -158,8 +161,11 @@ async def _served(app: web.Application, listen: str, config: Path | None) -> Non
 
 def run_once(exporter: EnergyExporter) -> str:
     """Measure for one cycle, and return the scrape as text."""
+    until_s = time.monotonic() + exporter.settings.interval_s
     with exporter:
-        time.sleep(exporter.settings.interval_s)
+        while (left_s := until_s - time.monotonic()) > 0:
+            time.sleep(min(left_s, exporter.look_s))
+            exporter.look()
         exporter.cycle()
         body = exporter.scrape.body(TEXT, compressed=False)
     if body is None:

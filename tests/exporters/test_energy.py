@@ -101,11 +101,28 @@ def test_no_counter_ever_falls(tmp_path: Path) -> None:
 
 def test_counters_that_wrap_within_a_cycle(tmp_path: Path) -> None:
     """A counter that could wrap twice in a cycle is read more often, so that nothing is lost."""
-    with pod_node(tmp_path, _PODS, modulus_uj=4_000_000_000) as node, node.exporter() as exporter:
-        assert exporter.meter_interval_s is not None
-        assert exporter.meter_interval_s < node.settings.interval_s
+    with pod_node(tmp_path, _PODS, modulus_uj=1_000_000_000) as node, node.exporter() as exporter:
+        assert 0 < exporter.look_s < 1.0
     with pod_node(tmp_path / "usual", _PODS) as node, node.exporter() as exporter:
-        assert exporter.meter_interval_s is None
+        assert exporter.look_s == 1.0
+
+
+def test_looks_find_who_lives_between_cycles(tmp_path: Path) -> None:
+    """A pod that begins and ends within a cycle has a name and most of its joules."""
+    brief = Consumer(name="brief", busy=2.0, starts_s=61.0, ends_s=64.0)
+    with pod_node(tmp_path, (*_PODS, brief)) as node, node.exporter() as exporter:
+        node.run(exporter, 12)
+        for _ in range(5):
+            node.tree.advance(1.0)
+            exporter.look()
+        exporter.cycle()
+        told_j = total(exporter, m.POD_ENERGY.series, pod="brief", device="cpu")
+        high_j = total(exporter, m.high_of(m.POD_ENERGY).series, pod="brief", device="cpu")
+        truth_j = node.truth_j("brief", "package")
+        assert 0.5 * truth_j < told_j < 1.1 * truth_j
+        assert high_j >= truth_j
+        assert total(exporter, m.EXPORTER_PODS.series, state="terminated") == 1
+        assert total(exporter, m.CONSERVATION_RESIDUAL.series, device="cpu") < _ROUNDING
 
 
 def test_energy_counted_in_part_is_unattributed(tmp_path: Path) -> None:
@@ -256,12 +273,15 @@ def test_a_clock_that_jumps(tmp_path: Path, jump_s: float) -> None:
         assert total(exporter, m.SOURCE_GAPS.series, domain="package-0") >= 1
 
 
-def test_a_pod_without_a_log_folder_is_told_by_its_uid(tmp_path: Path) -> None:
+def test_a_pod_without_a_log_folder_is_told_by_its_uid(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """A pod that no folder names has its joules under its UID, and gets its name when it comes."""
     with pod_node(tmp_path, _PODS) as node, node.exporter() as exporter:
         folder = node.log_folder("camera")
         shutil.rmtree(folder)
         node.run(exporter, 3)
+        assert "only their UID" in caplog.text
         uid = uid_of("camera")
         [labels] = [
             dict(found)
