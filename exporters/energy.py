@@ -92,13 +92,15 @@ class EnergyExporter:
             gpus=gpus,
         )
         self._pods: dict[str, _Watched] = {}
+        self._seen: Mapping[str, Pod] = {}
         self._leaving: set[str] = set()  # they ended, and their last lap is not over
+        self._left: set[str] = set()  # they ended in this cycle
         self._counted_j: defaultdict[str, float] = defaultdict(float)
         self._cycles: Counter[str] = Counter()
         self._busy_s = 0.0
         self._number = 0
         self._lap: WindowResult | None = None
-        self._ended_s = self._cycle_cpu_s = 0.0
+        self._ended_s = self._cycle_cpu_s = self._looks_cpu_s = 0.0
         self._looked_s = clock()
 
     def __enter__(self) -> EnergyExporter:
@@ -126,10 +128,32 @@ class EnergyExporter:
         """How often to `look` between cycles, in seconds."""
         return self._sensors.look_s
 
-    def look(self) -> None:
-        """Look at pods and counters between cycles, so that who ends was read not long ago."""
+    def look(self) -> bool:
+        """Look at pods and counters, and share out the energy since the last look.
+
+        Cycles do so as well; the more looks between them, the better is learned who draws what,
+        and the less does a pod that ends leave unread.
+
+        Returns:
+            Whether the node could be read.
+        """
+        began_s = time.thread_time()
         self._follow()
-        self._watch.meter.sample()
+        good = self._tried(self._share)
+        self._looks_cpu_s += time.thread_time() - began_s
+        return good
+
+    def _share(self) -> None:
+        lap = self._watch.lap()
+        self._lap = lap
+        self._busy_s += lap.busy_s
+        for one in lap.intervals:
+            if one.energy is not None:
+                self._counted_j[f"{one.source}:{one.domain}"] += one.energy.value_j
+        if self._leaving:
+            self._watch.end(self._leaving)
+            self._left |= self._leaving
+            self._leaving.clear()
 
     def cycle(self, *, late: bool = False) -> bool:
         """Read, share out, and show a new snapshot; what cannot be read is counted, never raised.
@@ -140,27 +164,34 @@ class EnergyExporter:
         Returns:
             Whether the node could be read.
         """
+        good = self.look()
         began_s = time.thread_time()
-        self._follow()
-        try:
-            lap = self._watch.lap()
-        except (JouleryError, OSError) as error:
+        if good:
+            # What those that left did on accelerators is told once more.
+            left = {uid: self._pods[uid].pod for uid in self._left if uid in self._pods}
+            self._sensors.follow(left | dict(self._seen))
+            self._left.clear()
+            good = self._tried(self._watch.lap_accelerators)
+        if good:
+            self._cycles["late" if late else "ok"] += 1
+            self._forget()
+            self._ended_s = time.time()
+        else:
             self._cycles["failed"] += 1
-            self._tell("node", f"the node could not be read: {error}")
-            if self._lap is not None:
-                self._show(self._lap)
-            return False
-        self._cycles["late" if late else "ok"] += 1
-        self._busy_s += lap.busy_s
-        self._count(lap)
-        if self._leaving:
-            self._watch.end(list(self._leaving))
-            self._leaving.clear()
-        self._forget()
-        self._lap, self._ended_s = lap, time.time()
-        self._show(lap)
-        self._cycle_cpu_s = time.thread_time() - began_s
+        if self._lap is not None:
+            self._show(self._lap)
+        self._cycle_cpu_s = self._looks_cpu_s + time.thread_time() - began_s
+        self._looks_cpu_s = 0.0
         self._sensors.look_again(self._readers())
+        return good
+
+    def _tried(self, read: Callable[[], object]) -> bool:
+        """Read the node; tell when that fails, and return whether it went well."""
+        try:
+            read()
+        except (JouleryError, OSError) as error:
+            self._tell("node", f"the node could not be read: {error}")
+            return False
         return True
 
     def _follow(self, *, first: bool = False) -> None:
@@ -182,9 +213,7 @@ class EnergyExporter:
             if one.ended_s is None and uid not in seen:
                 one.ended_s = self._clock()
                 self._leaving.add(uid)
-        # What those that leave did on accelerators since the last cycle is told once more.
-        self._sensors.follow({uid: self._pods[uid].pod for uid in self._leaving} | dict(seen))
-        self._looked_s = self._clock()
+        self._seen, self._looked_s = seen, self._clock()
 
     def _begin(self, pod: Pod, before: _Watched | None, *, first: bool) -> None:
         """Watch a pod that is new, or that has come back under its old UID."""
@@ -224,11 +253,6 @@ class EnergyExporter:
                 self._watch.forget(uid)
                 one.work.close()
                 del self._pods[uid]
-
-    def _count(self, lap: WindowResult) -> None:
-        for one in lap.intervals:
-            if one.energy is not None:
-                self._counted_j[f"{one.source}:{one.domain}"] += one.energy.value_j
 
     def _show(self, lap: WindowResult) -> None:
         """Make the snapshot of this cycle, and let it be served."""

@@ -219,7 +219,7 @@ EXPORTER_CYCLE_CPU = Metric(
     unit="seconds",
     labels=(),
     per="exporter",
-    help="CPU time of the last cycle.",
+    help="CPU time of the last cycle, looks within it included.",
 )
 EXPORTER_LAST_CYCLE = Metric(
     name="joulery_exporter_last_cycle_timestamp_seconds",

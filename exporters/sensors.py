@@ -33,8 +33,8 @@ Finder = Callable[[], Discovery]
 """Looks for energy sources."""
 
 _LOOK_S = 1.0
-"""Sources and pods are looked at so often between cycles. Then power without a counter is well
-enough integrated, and a pod that ends leaves little unread."""
+"""Sources and pods are looked at so often, and energy is shared out: the time for which the formula
+is validated. A pod that ends leaves little unread, and power without a counter is integrated."""
 
 _WRAPS = 2
 """Or so often in the time in which a counter could wrap, since a look may come late."""

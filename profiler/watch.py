@@ -241,8 +241,10 @@ class NodeWatch:
         with NodeWatch(meter, devices_of(found.sources)) as watch:
             watch.enlist({"pod": reader})
             while True:
-                time.sleep(5)
+                time.sleep(1)
                 watch.lap()
+
+    Accelerators have laps of their own, longer ones, since drivers renew their work seldom.
 
     Args:
         meter: Reads the sources; it is entered with the watch.
@@ -263,11 +265,13 @@ class NodeWatch:
         self._accelerators = dict(accelerators or {})
         self._policy: IdlePolicy = idle_policy
         self._names: set[str] = set()
-        self._window = meter.window("watch")
+        self._ending: set[str] = set()
+        self._window, self._long = meter.window("watch"), meter.window("accelerators")
 
     def __enter__(self) -> NodeWatch:
         self.meter.__enter__()
         self._window.__enter__()
+        self._long.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -278,12 +282,18 @@ class NodeWatch:
         self.meter.enlist(readers, new=new)
         self._names |= readers.keys()
 
-    def end(self, names: Sequence[str]) -> None:
-        """Stop watching consumers that are gone; their totals stay until they are forgotten."""
-        self.meter.dismiss(names)
-        self._names.difference_update(names)
+    def end(self, names: Iterable[str]) -> None:
+        """Stop watching consumers that are gone; their totals stay until they are forgotten.
+
+        Accelerators close their accounts with their next lap, which tells what is left to tell.
+        """
+        gone = tuple(names)
+        self.meter.dismiss(gone)
+        self._names.difference_update(gone)
+        self._ending.update(gone)
         for device in self.devices:
-            device.end(names)
+            if device.shared_by_cpu:
+                device.end(gone)
 
     def forget(self, name: str) -> None:
         """Drop the total of a consumer that ended."""
@@ -291,7 +301,7 @@ class NodeWatch:
             device.forget(name)
 
     def lap(self) -> WindowResult:
-        """Measure up to now, and share out what was drawn since the last lap.
+        """Measure up to now, and share out what all but accelerators drew since the last lap.
 
         Raises:
             JouleryError: The node's work cannot be read; the next lap has this time as well.
@@ -301,6 +311,21 @@ class NodeWatch:
         # Who was dismissed when this lap began is told no more.
         lap = replace(lap, usage={n: used for n, used in lap.usage.items() if n in self._names})
         for device in self.devices:
-            read = self._accelerators.get(device.keys[0])
-            device.settle(lap, None if read is None else read(), self._policy)
+            if device.shared_by_cpu:
+                device.settle(lap, None, self._policy)
         return lap
+
+    def lap_accelerators(self) -> None:
+        """Measure up to now, and share out what accelerators drew since their last lap.
+
+        Raises:
+            JouleryError: As `lap` does.
+            OSError: Likewise.
+        """
+        lap = self._long.lap()
+        for device in self.devices:
+            if not device.shared_by_cpu:
+                read = self._accelerators.get(device.keys[0])
+                device.settle(lap, None if read is None else read(), self._policy)
+                device.end(self._ending - self._names)
+        self._ending.clear()

@@ -23,9 +23,9 @@ _PROGRAMS = {
     "fusion": loop(10_000),
     "batch": loop(40_000, on_s=12, off_s=10),
 }
-_REST_S = 30.0
+_REST_S = 40.0
 """Without load at first, so that something can be learned of idle power."""
-_APART_S = 8.0
+_APART_S = 12.0
 _LEARN_S = 120.0
 _MEASURE_S = 60.0
 

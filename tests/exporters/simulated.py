@@ -65,9 +65,13 @@ class PodNode:
 
     def run(self, exporter: EnergyExporter, cycles: int) -> None:
         """Let so many cycles pass."""
-        for _ in range(cycles):
-            self.tree.advance(self.settings.interval_s)
-            exporter.cycle()
+        looks = 5
+        for number in range(cycles * looks):
+            self.tree.advance(self.settings.interval_s / looks)
+            if (number + 1) % looks:
+                exporter.look()
+            else:
+                exporter.cycle()
 
     def truth_j(self, name: str, kind: str) -> float:
         """Return what a pod really drew from the package or the memory so far."""

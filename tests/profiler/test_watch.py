@@ -173,7 +173,7 @@ def test_an_accelerator_is_shared_by_its_own_work() -> None:
                 bench.busy[f"nvml:gpu-{n}"] = Busy(
                     total_s=spent[n], consumers_s={f"pod-{n}": spent[n]} if working else {}
                 )
-            bench.watch.lap()
+            bench.watch.lap_accelerators()
     heavy, light = (bench.device(f"gpu-{n}").parts for n in range(2))
     assert set(heavy) == {"pod-0"}
     assert set(light) == {"pod-1"}
@@ -191,7 +191,7 @@ def _npu(*fates: tuple[int, float, Busy]) -> Device:
             for _ in range(laps):
                 bench.now_s += 5.0
                 npu.counters_j["npu-0"] = (npu.counters_j["npu-0"] or 0.0) + 5.0 * power_w
-                bench.watch.lap()
+                bench.watch.lap_accelerators()
     return bench.device("npu-0")
 
 
@@ -223,7 +223,7 @@ def test_a_lap_that_cannot_be_shared_costs_no_other_device() -> None:
             bench.now_s += 5.0
             npu.counters_j = dict.fromkeys(npu.counters_j, 100.0 * (lap + 1))
             bench.busy["habana:npu-0"] = odd if lap == 2 else Busy(total_s=0.0)
-            bench.watch.lap()
+            bench.watch.lap_accelerators()
     assert bench.device("npu-0").unattributed_j == 100.0
     assert bench.device("npu-1").unattributed_j == 0.0
     assert bench.device("npu-0").residual_ratio < _ROUNDING
