@@ -46,12 +46,19 @@ __all__ = ["Cost", "main"]
 _PODS = (10, 100, 250, 500)
 _INTERVAL_S = 5.0
 _SETTLED_S = 60.0
-"""A power model that has learned for so long is concluded in one step, and every ten seconds."""
+"""A power model that has learned for so long is concluded in one step, and seldom."""
 _MEASURED_S = 60.0
 _SCRAPE_INTERVAL_S = 15.0
 _SCRAPES = 400
+_AS_IN_THE_IMAGE = """
+import sys
+sys.modules |= {"pyhlml": None, "furiosa_smi": None}
+from joulery.cli import main
+main()
+"""
+"""The image has no libraries of makers that a developer's environment has."""
 _ENVIRONMENT = os.environ | {"MALLOC_ARENA_MAX": "2"}
-"""As in the exporter's image."""
+"""As in the image."""
 _WORK = "while :; do i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done; sleep 3; done"
 """What each pod does: a little, and then nothing."""
 
@@ -228,11 +235,12 @@ def measure(pods: int, progress: Progress) -> Cost:
             "--listen": "127.0.0.1:0",
             "--interval": _INTERVAL_S,
         }
-        command = [python, "-m", "joulery.cli", "exporter", "energy"]
+        command = [python, "-c", _AS_IN_THE_IMAGE, "exporter", "energy"]
         command += [str(word) for pair in arguments.items() for word in pair]
         process, line = stack.enter_context(_running(command, "serving"))
         url = line.split("serving ")[1].strip()
         progress.advance(task)
+        time.sleep(1.5 * _INTERVAL_S)  # until there is something to scrape
         young = _watch(process, url)
         progress.advance(task)
         time.sleep(_SETTLED_S)

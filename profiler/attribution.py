@@ -194,7 +194,11 @@ def _prior(kind: Kind, provenance: Provenance) -> Prior:
 
 
 def observe_window(
-    models: dict[Kind, PowerModel], window: WindowResult, *, loaded: bool = False
+    models: dict[Kind, PowerModel],
+    window: WindowResult,
+    *,
+    loaded: bool = False,
+    refit_s: float = 10.0,
 ) -> None:
     """Teach the power model of each kind of device with one window; gaps teach nothing.
 
@@ -203,6 +207,7 @@ def observe_window(
         window: The window.
         loaded: Accelerators worked in it. Where their load is not counted, such a window teaches
             nothing about their idle power.
+        refit_s: Of a model that is added, see `PowerModel`.
     """
     for kind, energy in window.kinds.items():
         work = _work(window, kind, None)
@@ -211,7 +216,10 @@ def observe_window(
         signals = window.signals if kind not in _ACCELERATORS else {}
         if kind not in models:
             models[kind] = PowerModel(
-                work.capacity, devices=work.devices, prior=_prior(kind, energy.provenance)
+                work.capacity,
+                devices=work.devices,
+                prior=_prior(kind, energy.provenance),
+                refit_s=refit_s,
             )
         models[kind].observe(
             power_w=energy.value_j / window.duration_s,

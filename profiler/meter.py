@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -26,6 +26,18 @@ __all__ = ["DomainEnergy", "EnergyMeter", "Interval", "Window", "WindowResult"]
 
 def _usage(read: Usage | float) -> Usage:
     return read if isinstance(read, Usage) else Usage(cpu_s=read)
+
+
+def _nothing(read: Usage | float) -> Usage | float:
+    """Return the usage of who has just begun, in the form in which it is told."""
+    return read.since(read) if isinstance(read, Usage) else 0.0
+
+
+def _together(usage: Mapping[str, Usage], cpu_s: Mapping[str, float]) -> dict[str, Usage]:
+    """Return everyone's usage; who told it in both forms has the sum."""
+    plain = {name: Usage(cpu_s=spent_s) for name, spent_s in cpu_s.items()}
+    both = {name: plain[name].plus(used) for name, used in usage.items() if name in plain}
+    return {**usage, **plain, **both}
 
 
 class Window:
@@ -82,6 +94,8 @@ class _Recording:
     jitter_s: dict[str, float]
     steps: list[tuple[Track, Delta | Gap]] = field(default_factory=list)
     usage: dict[str, Usage] = field(default_factory=dict)
+    cpu_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Of consumers that tell nothing but their CPU seconds: there may be hundreds of them."""
     accelerators_s: dict[Kind, float] = field(default_factory=dict)
 
 
@@ -138,7 +152,7 @@ class EnergyMeter:
         self._work = work or NodeCpu()
         self._accelerators = dict(accelerators or {})
         self._consumers: dict[str, Reader] = {}
-        self._used: dict[str, Usage] = {}
+        self._used: dict[str, Usage | float] = {}
         self._open_recordings: list[_Recording] = []
         self._jitter_s: dict[str, float] = {}
         self._lock = threading.RLock()
@@ -194,8 +208,8 @@ class EnergyMeter:
             taken = sorted(self._consumers.keys() & readers.keys())
             if taken:
                 raise ValueError(f"there already is a consumer named {', '.join(taken)}")
-            began = {name: _usage(read()) for name, read in readers.items()}
-            self._used |= {n: used.since(used) for n, used in began.items()} if new else began
+            began = {name: read() for name, read in readers.items()}
+            self._used |= {n: _nothing(used) for n, used in began.items()} if new else began
             self._consumers.update(readers)
 
     def dismiss(self, names: Iterable[str]) -> None:
@@ -241,14 +255,19 @@ class EnergyMeter:
     def _count_work(self) -> None:
         for name, read in self._consumers.items():
             try:
-                now = _usage(read())
+                now = read()
             except SourceUnavailable:
                 continue  # it has ended: what it did since the last look nobody counted
-            step = now.since(self._used[name])
-            self._used[name] = now
-            for recording in self._open_recordings:
-                before = recording.usage.get(name)
-                recording.usage[name] = step if before is None else before.plus(step)
+            used, self._used[name] = self._used[name], now
+            if isinstance(now, Usage):
+                step = now.since(_usage(used))
+                for recording in self._open_recordings:
+                    before = recording.usage.get(name)
+                    recording.usage[name] = step if before is None else before.plus(step)
+            else:
+                spent_s = max(0.0, now - (used.cpu_s if isinstance(used, Usage) else used))
+                for recording in self._open_recordings:
+                    recording.cpu_s[name] += spent_s
 
     def _open(self) -> _Recording:
         with self._lock:
@@ -298,7 +317,7 @@ class EnergyMeter:
             busy_s=max(0.0, totals.busy_s - recording.busy_s),
             resolution_s=self._work.resolution_s,
             cpus=totals.cpus,
-            usage=dict(recording.usage),
+            usage=_together(recording.usage, recording.cpu_s),
             accelerators_s={
                 kind: max(0.0, now_s - recording.accelerators_s[kind])
                 for kind, now_s in accelerators_s.items()

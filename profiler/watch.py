@@ -24,6 +24,9 @@ from .window import WindowResult
 
 _log = logging.getLogger(__name__)
 
+_REFIT_S = 30.0
+"""Who watches for hours, and hundreds of consumers, need not conclude anew every ten seconds."""
+
 __all__ = ["Busy", "Device", "Domains", "NodeWatch", "devices_of"]
 
 _ACCELERATORS = (Kind.GPU, Kind.NPU)
@@ -140,7 +143,7 @@ class Device:
         self.counted_j += counted_j
         view = self._view(lap, busy)
         try:
-            observe_window(self._models, view)
+            observe_window(self._models, view, refit_s=_REFIT_S)
             found = attribute_window(
                 view, self._models, owed_j=self.ledger.owed_j, idle_policy=policy
             )
@@ -267,11 +270,13 @@ class NodeWatch:
         self._names: set[str] = set()
         self._ending: set[str] = set()
         self._window, self._long = meter.window("watch"), meter.window("accelerators")
+        self._accelerated = any(not device.shared_by_cpu for device in self.devices)
 
     def __enter__(self) -> NodeWatch:
         self.meter.__enter__()
         self._window.__enter__()
-        self._long.__enter__()
+        if self._accelerated:
+            self._long.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -322,6 +327,8 @@ class NodeWatch:
             JouleryError: As `lap` does.
             OSError: Likewise.
         """
+        if not self._accelerated:
+            return
         lap = self._long.lap()
         for device in self.devices:
             if not device.shared_by_cpu:

@@ -12,8 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from ..errors import SourceFailed
 from .host import Host
 
@@ -180,6 +178,8 @@ def descendants(pid: int, proc: Path) -> list[int]:
         return list(_listed(pid, proc))
     except FileNotFoundError:
         pass  # the kernel has no `children` files, or the first process is gone
+    import psutil  # here, since few need it
+
     try:
         return [child.pid for child in psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:

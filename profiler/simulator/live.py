@@ -21,7 +21,7 @@ from .node import Node
 from .scenarios import SCENARIOS, Play, draw
 from .tree import NodeTree
 
-__all__ = ["TRUTH", "LiveNode", "truth"]
+__all__ = ["TRUTH", "LiveNode", "take_folder", "truth"]
 
 TRUTH = "truth.json"
 
@@ -48,6 +48,28 @@ def truth(node: Node) -> dict[str, object]:
             for at, one in enumerate(node.consumers)
         },
     }
+
+
+def take_folder(folder: Path) -> None:
+    """Make a folder, or see that it is empty.
+
+    Raises:
+        SpecError: It holds something, or cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = next(folder.iterdir(), None)
+    except OSError as error:
+        raise SpecError(
+            f"folder {folder}", found=error.strerror, expected="a folder to write to"
+        ) from error
+    if held is not None:
+        raise SpecError(
+            f"folder {folder}",
+            found=f"{held.name} in it",
+            expected="a new or an empty folder",
+            remedy="files of an earlier node would be taken for this one's",
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -85,20 +107,7 @@ class LiveNode:
             raise SpecError("--speed", found=str(self.speed), expected="a number > 0")
         if self.seed < 0:
             raise SpecError("--seed", found=str(self.seed), expected="a whole number, 0 or more")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            held = next(self.folder.iterdir(), None)
-        except OSError as error:
-            raise SpecError(
-                f"folder {self.folder}", found=error.strerror, expected="a folder to write to"
-            ) from error
-        if held is not None:
-            raise SpecError(
-                f"folder {self.folder}",
-                found=f"{held.name} in it",
-                expected="a new or an empty folder",
-                remedy="files of an earlier node would be taken for this one's",
-            )
+        take_folder(self.folder)
 
     def run(
         self, stop: threading.Event, *, started: Callable[[NodeTree], None] = lambda _: None

@@ -45,7 +45,7 @@ from ...errors import JouleryError, SpecError
 from ..host import Host
 from ..work import NodeCpu
 from .kubepods import Kubepods
-from .live import TRUTH
+from .live import TRUTH, take_folder
 from .load import Consumer
 from .machine import Machine
 from .node import Node
@@ -211,7 +211,7 @@ class LiveMirror:
         if not 0 < self.line_s < float("inf"):
             raise SpecError("--line-s", found=str(self.line_s), expected="a number > 0")
         Kubepods(self.cgroupfs).close()
-        _take(self.folder)
+        take_folder(self.folder)
 
     def run(
         self,
@@ -293,21 +293,3 @@ class _Lines:
 
     def __exit__(self, *_: object) -> None:
         os.close(self._file)
-
-
-def _take(folder: Path) -> None:
-    """Make the folder, or see that it is empty."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        held = next(folder.iterdir(), None)
-    except OSError as error:
-        raise SpecError(
-            f"folder {folder}", found=error.strerror, expected="a folder to write to"
-        ) from error
-    if held is not None:
-        raise SpecError(
-            f"folder {folder}",
-            found=f"{held.name} in it",
-            expected="a new or an empty folder",
-            remedy="truth of an earlier run would be taken for this one's",
-        )

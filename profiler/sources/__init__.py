@@ -9,9 +9,11 @@ a `Host` and returns a `Source`, or raises the `SourceError` that says why there
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from ...errors import SourceError, SourceFailed, SourceForbidden, SourceUnavailable
 from ..host import Host
@@ -86,16 +88,25 @@ class Discovery:
         )
 
 
-def _nvml(_: Host) -> Source:
+def _pynvml() -> Any:
+    """Return the binding to NVIDIA's library; without the library it is not worth its memory."""
+    try:
+        ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError as error:
+        raise SourceUnavailable(
+            "nvml", found="no NVIDIA driver (NVML Shared Library Not Found)"
+        ) from error
     import pynvml  # here, so that `import joulery.profiler.sources` stays quick
 
-    return Nvml(pynvml)
+    return pynvml
+
+
+def _nvml(_: Host) -> Source:
+    return Nvml(_pynvml())
 
 
 def _nvml_power(_: Host) -> Source:
-    import pynvml
-
-    return NvmlPower(pynvml)
+    return NvmlPower(_pynvml())
 
 
 def _openers(*, psys: bool) -> list[Candidate]:
