@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shlex
@@ -9,19 +10,18 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
 from . import __version__
 from .errors import JouleryError, SpecError
 from .exporters.command import app as exporter_app
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from .campaigns.doctor import Section
 
 __all__ = ["app", "main"]
@@ -40,8 +40,21 @@ app.add_typer(spec_app, name="spec")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(exporter_app, name="exporter")
 
-_out = Console()
-_errors = Console(stderr=True)
+
+@functools.cache
+def _out() -> Console:
+    """Return where answers go. An exporter never needs rich, so it is loaded late."""
+    from rich.console import Console
+
+    return Console()
+
+
+@functools.cache
+def _errors() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
 
 SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="The campaign, a YAML file.")]
 DatasetFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a dataset.")]
@@ -104,9 +117,9 @@ def run(
             "--resume --force", found="both", expected="one", remedy="--resume keeps, --force drops"
         )
     campaign = Campaign.from_file(spec, out, dict(map(_pair, data or [])))
-    live = _out.is_terminal and not plain
+    live = _out().is_terminal and not plain
     try:
-        with LiveScreen(_out) if live else nullcontext(PlainLog(_out)) as screen:
+        with LiveScreen(_out()) if live else nullcontext(PlainLog(_out())) as screen:
             folder = run_campaign(campaign, screen, resume=resume, force=force)
     except KeyboardInterrupt:
         again = ["joulery", "run", str(spec), "--out", str(campaign.out)]
@@ -116,7 +129,7 @@ def run(
             if campaign.work.exists()
             else "nothing was measured yet."
         )
-        _errors.print(f"\nInterrupted; {hint}", highlight=False, markup=False, soft_wrap=True)
+        _errors().print(f"\nInterrupted; {hint}", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
     _show(folder)
 
@@ -130,19 +143,21 @@ def _show(folder: Path) -> None:
     valid = dataset.trials["verdict"] == "valid"
     if not valid.all():
         commonest = dataset.trials.loc[~valid, "reasons"].str.partition(" (")[0].mode()[0]
-        _out.print(
+        _out().print(
             f"{(~valid).sum()} of {len(valid)} trials are invalid and count in no figure; the "
             f"commonest reason: {commonest}",
             highlight=False,
         )
-    _out.print(summary_table(dataset))
+    _out().print(summary_table(dataset))
     if any(dataset.trials["energy_provenance"] == "estimated"):
-        _out.print(
+        _out().print(
             "[yellow]Energy is estimated[/yellow] from the CPU's rated power and its load: there "
             "is no energy sensor here. Compare configurations, do not quote joules."
         )
-    _out.print(f"dataset  {folder}", highlight=False, markup=False, soft_wrap=True)
-    _out.print(f"report   {folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True)
+    _out().print(f"dataset  {folder}", highlight=False, markup=False, soft_wrap=True)
+    _out().print(
+        f"report   {folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True
+    )
     if not valid.any():
         raise typer.Exit(1)
 
@@ -167,7 +182,7 @@ def report(folder: DatasetFolder) -> None:
     from .campaigns.validation.results import is_validation
 
     path = write_page(folder) if is_validation(folder) else report_on(folder)
-    _out.print(f"report   {path}", highlight=False, markup=False, soft_wrap=True)
+    _out().print(f"report   {path}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -201,13 +216,13 @@ def doctor(
     from .profiler.sources import discover
 
     if sysfs is not None:
-        _out.print(_checklist(tree_checks(recorded_host(sysfs))))
+        _out().print(_checklist(tree_checks(recorded_host(sysfs))))
         return
     host = Host()
     found = discover(host, comparisons=True)
     compared = None
     if seconds != 0:
-        with Progress(console=_errors, transient=True, disable=not _errors.is_terminal) as bar:
+        with Progress(console=_errors(), transient=True, disable=not _errors().is_terminal) as bar:
             task = bar.add_task("comparing readings", total=1.0)
             compared = agreement(
                 found.sources,
@@ -216,11 +231,14 @@ def doctor(
                 progress=lambda done: bar.update(task, completed=done),
             )
     energy, *others = checks(host, found=found)
-    _out.print(_checklist([energy, *([compared] if compared else []), *others]))
+    _out().print(_checklist([energy, *([compared] if compared else []), *others]))
 
 
 def _checklist(sections: Sequence[Section]) -> Table:
     """Lay out what the doctor found; what to do stands below what was found, for narrow screens."""
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(expand=True, box=None, padding=(0, 1), show_header=False)
     table.add_column(overflow="fold", max_width=24)
     table.add_column(no_wrap=True)
@@ -279,16 +297,16 @@ def validate_energy(
     grid = grid_of(seeds, scenario or [])
     try:
         found = run_validation(
-            grid, out, workers=workers, replace=force, page=not no_page, console=_out
+            grid, out, workers=workers, replace=force, page=not no_page, console=_out()
         )
     except KeyboardInterrupt:
-        _errors.print("\nInterrupted; nothing was written.", highlight=False)
+        _errors().print("\nInterrupted; nothing was written.", highlight=False)
         raise typer.Exit(130) from None
-    good = show(found, _out)
-    _out.print(f"dataset  {out}", highlight=False, markup=False, soft_wrap=True)
+    good = show(found, _out())
+    _out().print(f"dataset  {out}", highlight=False, markup=False, soft_wrap=True)
     if not no_page:
         path = out / "energy-validation.html"
-        _out.print(f"page     {path}", highlight=False, markup=False, soft_wrap=True)
+        _out().print(f"page     {path}", highlight=False, markup=False, soft_wrap=True)
     if not good:
         raise typer.Exit(1)
 
@@ -296,10 +314,13 @@ def validate_energy(
 @app.command()
 def scenarios() -> None:
     """List the scenarios, their models and how their answers are judged."""
+    from rich.markup import escape
+    from rich.table import Table
+
     from .campaigns.scenarios import scenarios as known
 
     for scenario in known():
-        _out.print(f"[bold]{scenario.name}[/bold]  {escape(scenario.summary)}")
+        _out().print(f"[bold]{scenario.name}[/bold]  {escape(scenario.summary)}")
         table = Table(box=None, padding=(0, 1), show_header=False)
         for _ in range(3):
             table.add_column(no_wrap=True)
@@ -309,7 +330,7 @@ def scenarios() -> None:
             kind = "[bold] headline[/bold]" if number == 0 else " quality"
             kind = kind if figure.reference_of is None else " [dim]reference[/dim]"
             table.add_row(kind, figure.name, f"{figure.better} is better", figure.title)
-        _out.print(table)
+        _out().print(table)
 
 
 @spec_app.command("schema")
@@ -327,46 +348,50 @@ def dataset_verify(folder: DatasetFolder) -> None:
 
     problems = verify(folder)
     for problem in problems:
-        _errors.print(f"{problem}", highlight=False, markup=False, soft_wrap=True)
+        _errors().print(f"{problem}", highlight=False, markup=False, soft_wrap=True)
     if problems:
         raise typer.Exit(1)
-    _out.print(f"{folder}: whole and unchanged", highlight=False, markup=False)
+    _out().print(f"{folder}: whole and unchanged", highlight=False, markup=False)
 
 
 @dataset_app.command("describe")
 def dataset_describe(folder: DatasetFolder) -> None:
     """Say what a dataset holds."""
+    from rich.markup import escape
+    from rich.table import Table
+
     from .datasets.verify import describe
 
     table = Table(box=None, padding=(0, 2), show_header=False)
     for name, value in describe(folder).items():
         table.add_row(escape(name), escape(str(value)))
-    _out.print(table)
+    _out().print(table)
+
+
+def _fail(kind: str, text: str, code: int) -> NoReturn:
+    from rich.markup import escape
+
+    _errors().print(f"[red]{kind}[/red]: {escape(text)}", soft_wrap=True)
+    sys.exit(code)
 
 
 def main() -> None:
     """Run the command; a person sees a message, `JOULERY_DEBUG=1` shows the traceback."""
+    if os.environ.get("JOULERY_DEBUG") == "1":
+        app()
+        return
     try:
         app()
     except JouleryError as error:
-        if os.environ.get("JOULERY_DEBUG") == "1":
-            raise
-        _errors.print(f"[red]{type(error).__name__}[/red]: {escape(str(error))}", soft_wrap=True)
-        sys.exit(error.exit_code)
+        _fail(type(error).__name__, str(error), error.exit_code)
     except ModuleNotFoundError as error:
-        if os.environ.get("JOULERY_DEBUG") == "1":
-            raise
         text = f"{error.name} is not installed here; 'pip install joulery' has all that this needs"
-        _errors.print(f"[red]not installed[/red]: {escape(text)}", soft_wrap=True)
-        sys.exit(1)
-    except Exception as error:
-        if os.environ.get("JOULERY_DEBUG") == "1":
-            raise
+        _fail("not installed", text, 1)
+    except Exception as error:  # noqa: BLE001 - a person sees a message
         known = isinstance(error, OSError)
         text = str(error) if known else f"{error}; this is a mistake in joulery: please report it"
         text += "" if known else " with what JOULERY_DEBUG=1 prints"
-        _errors.print(f"[red]{type(error).__name__}[/red]: {escape(text)}", soft_wrap=True)
-        sys.exit(1)
+        _fail(type(error).__name__, text, 1)
 
 
 if __name__ == "__main__":

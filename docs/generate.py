@@ -1,4 +1,4 @@
-"""Write the documents that are generated: command line, specification, dataset and energies.
+"""Write the documents that are generated: command line, specification, dataset, metrics, energies.
 
 `python docs/generate.py` writes them; with `--check` it only tells which of them drifted, and
 exits 1 when one did.
@@ -7,10 +7,11 @@ exits 1 when one did.
 from __future__ import annotations
 
 import argparse
+import csv
 import inspect
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from joulery.campaigns.validation.page import document
 from joulery.cli import app
 from joulery.datasets.schema import ENERGY, Column, Table, requests_table, trials_table
 from joulery.datasets.validation import TABLES
+from joulery.exporters.metrics import CATALOGUE
+from joulery.exporters.otlp import otlp_name
 
 __all__ = ["documents", "drifted"]
 
@@ -40,7 +43,9 @@ def documents() -> dict[str, str]:
         "campaigns/spec.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
         "docs/cli.md": _NOTE + _command_line(),
         "docs/dataset.md": _NOTE + _dataset(),
+        "docs/metrics.md": _NOTE + _metrics(),
         "docs/energy.md": _NOTE + document(_PUBLISHED / "energy-validation"),
+        "docs/exporter.md": _exporter(),
         "docs/spec.md": _NOTE + _specification(schema),
     }
 
@@ -52,6 +57,63 @@ def drifted(root: Path = _ROOT) -> list[str]:
         for path, text in documents().items()
         if not (root / path).is_file() or (root / path).read_text(encoding="utf-8") != text
     ]
+
+
+def _metrics() -> str:
+    """Describe every metric of the energy exporter."""
+    parts = [
+        "# The metrics of the energy exporter\n",
+        "`joulery exporter energy` serves these; [exporter.md](exporter.md) says how they come "
+        "about and what they cost. Energies are cumulative joules: `rate()` of them is watts. "
+        "Those of pods, and of the parts `idle` and `system`, have companions with both ends of "
+        "the 95 % interval, cumulative as well. `provenance` says where a number comes from: "
+        "`measured`, `integrated`, `apportioned` or `estimated`. Over OTLP the same, info metrics "
+        "excepted, goes under the names of the last column.\n",
+        _table(
+            ("metric", "type", "labels", "a series per", "meaning", "OTLP"),
+            (
+                (
+                    f"`{metric.series}`",
+                    metric.type,
+                    ", ".join(f"`{label}`" for label in metric.labels),
+                    metric.per,
+                    metric.help,
+                    "" if metric.type == "info" else f"`{otlp_name(metric)}`",
+                )
+                for metric in CATALOGUE
+            ),
+        ),
+    ]
+    return "\n".join(parts)
+
+
+_SCALE = ("<!-- scale: written by `make docs` from exporter-scale.csv -->", "<!-- end of scale -->")
+
+
+def _exporter() -> str:
+    """Return the page of the exporter, what it costs filled in from the benchmark's output."""
+    text = (_ROOT / "docs" / "exporter.md").read_text(encoding="utf-8")
+    with (_ROOT / "docs" / "exporter-scale.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    table = _table(
+        ("pods", *(name for name, _ in _COSTS)),
+        ((row["pods"], *(form(row) for _, form in _COSTS)) for row in rows),
+    )
+    before, rest = text.split(_SCALE[0])
+    return f"{before}{_SCALE[0]}\n{table}{_SCALE[1]}{rest.split(_SCALE[1])[1]}"
+
+
+_COSTS: tuple[tuple[str, Callable[[Mapping[str, str]], str]], ...] = (
+    ("CPU, % of a core", lambda row: f"{float(row['cpu_percent']):.2f}"),
+    ("in its first minute", lambda row: f"{float(row['young_cpu_percent']):.2f}"),
+    ("cycle, ms of CPU", lambda row: f"{float(row['cycle_ms']):.1f}"),
+    ("memory, MB", lambda row: f"{float(row['rss_mb']):.0f}"),
+    ("scrape, ms, median", lambda row: row["scrape_p50_ms"]),
+    ("99th percentile", lambda row: row["scrape_p99_ms"]),
+    ("series, per pod", lambda row: f"{row['series']}, {row['series_per_pod']}"),
+    ("a walk over /proc, ms of CPU", lambda row: f"{float(row['proc_walk_ms']):.1f}"),
+)
+"""Columns of the table of costs, and how a row of the benchmark's output fills them."""
 
 
 def _command_line() -> str:
@@ -71,7 +133,7 @@ def _command(command: Any, path: str) -> Iterator[str]:
     yield f"{_plain(command.help)}\n"
     rows = [(f"`{p.metavar}`", _plain(p.help)) for p in arguments]
     rows += [
-        (f"`{' '.join(filter(None, (p.opts[0], p.metavar)))}`", _plain(p.help))
+        (f"`{' '.join(filter(None, (p.opts[0], p.metavar)))}`", _meaning(p))
         for p in options
         if "completion" not in p.opts[0]
     ]
@@ -79,6 +141,11 @@ def _command(command: Any, path: str) -> Iterator[str]:
         yield _table(("option", "meaning"), rows)
     for name, inner in commands.items():
         yield from _command(inner, f"{path} {name}")
+
+
+def _meaning(option: Any) -> str:
+    """Say what an option means, and which environment variable does the same."""
+    return _plain(option.help) + (f" (`{option.envvar}`)" if option.envvar else "")
 
 
 def _plain(text: str | None) -> str:
