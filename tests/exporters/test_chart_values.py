@@ -196,5 +196,5 @@ def test_notes(name: str, tmp_path: Path) -> None:
     assert "pod-security.kubernetes.io/enforce=privileged" in said
     assert '"estimated" means' in said
     tls = container(objects)["readinessProbe"].get("httpGet", {}).get("scheme") != "HTTP"
-    assert ("--retry-connrefused --insecure https://" in said) == tls
+    assert ("--insecure https://" in said) == tls
     assert max(len(line) for line in said.splitlines()) <= 110
