@@ -12,7 +12,6 @@ from typing import Any
 
 from ..datasets.store import check_target, load
 from ..errors import DatasetError, JouleryError, SpecError, TrialError
-from ..profiler.quantities import weakest
 from ..profiler.sources import Discovery, discover
 from .campaign import Campaign
 from .design import PlannedTrial
@@ -232,9 +231,7 @@ def _measure(
 ) -> None:
     rows = journal.trials().values()
     total = len(campaign.plan.trials) + sum(_is_retried(row, campaign) for row in rows)
-    summed = [domain for source in found.sources for domain in source.domains if domain.summed]
-    provenance = weakest(domain.provenance for domain in summed)
-    observer.begin(campaign.title, total, len(rows), f"{provenance} ({found.summary})")
+    observer.begin(campaign.title, total, len(rows), f"{found.provenance} ({found.summary})")
     for entry in campaign.plan.excluded:
         observer.note(f"left out: {entry.scenario} {entry.levels}: {entry.reason}")
     failures = 0

@@ -30,7 +30,7 @@ from .pods import Pod, PodFinder
 from .problems import explained
 from .sensors import Finder, Sensors, should_work
 from .settings import Settings
-from .snapshot import Family, PodRow, Snapshot, device_families, pod_families, provenance_of
+from .snapshot import Family, PodRow, Snapshot, device_families, pod_families
 
 __all__ = ["EnergyExporter"]
 
@@ -98,7 +98,6 @@ class EnergyExporter:
         self._counted_j: defaultdict[str, float] = defaultdict(float)
         self._cycles: Counter[str] = Counter()
         self._busy_s = 0.0
-        self._number = 0
         self._lap: WindowResult | None = None
         self._ended_s = self._cycle_cpu_s = self._looks_cpu_s = 0.0
         self._looked_s = clock()
@@ -256,7 +255,6 @@ class EnergyExporter:
 
     def _show(self, lap: WindowResult) -> None:
         """Make the snapshot of this cycle, and let it be served."""
-        self._number += 1
         settings, bare = self.settings, self.settings.pod_uid is None
         rows = [
             PodRow(
@@ -281,7 +279,7 @@ class EnergyExporter:
         ]
         by_metric = {family.metric: family for family in families if family.samples}
         ordered = tuple(by_metric[metric] for metric in m.CATALOGUE if metric in by_metric)
-        self.scrape.show(Snapshot(number=self._number, families=ordered))
+        self.scrape.show(Snapshot(families=ordered))
 
     def _source_families(self, lap: WindowResult) -> list[Family]:
         device_of = {key: device for device in self._watch.devices for key in device.keys}
@@ -320,8 +318,7 @@ class EnergyExporter:
             "terminated": len(self._pods) - len(running),
             "unnamed": unnamed,
         }
-        sources = self._sensors.found.sources
-        weakest = provenance_of(d.provenance for s in sources for d in s.domains if d.summed)
+        weakest = self._sensors.found.provenance or "unknown"
         return [
             Family(m.NODE_INFO, (((settings.node, weakest, settings.idle_policy), 1.0),)),
             Family(m.NODE_BUSY, (((), self._busy_s),)),

@@ -6,6 +6,7 @@ names from here. Nothing is read or computed in this file.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,6 +67,7 @@ class Metric:
         return self.name + suffix
 
 
+@functools.cache
 def _bound(metric: Metric, which: Literal["low", "high"]) -> Metric:
     return Metric(
         name=metric.name.replace("_energy_joules", f"_energy_{which}_joules").replace(

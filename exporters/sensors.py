@@ -165,8 +165,7 @@ class Sensors:
         if not summary:
             _log.error("there is no energy source here, so pods have no energies")
             return
-        provenances = {d.provenance for s in self.found.sources for d in s.domains if d.summed}
-        if Provenance.ESTIMATED in provenances:
+        if self.found.provenance is Provenance.ESTIMATED:
             _log.warning(
                 "energy is estimated from rated power and load: %s. Compare pods by it, do not "
                 "quote joules; `joulery doctor` says which sensors were looked for.",

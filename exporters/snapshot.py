@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..profiler.quantities import Energy, Provenance
+from ..profiler.quantities import Energy
 from ..profiler.watch import Device
 from . import metrics as m
 from .metrics import Metric
@@ -43,11 +43,9 @@ class Snapshot:
     """All that a scrape may say.
 
     Args:
-        number: Of the cycle; who keeps something made from a snapshot knows by it what is old.
         families: In the order of the catalogue; those without samples are left out.
     """
 
-    number: int
     families: tuple[Family, ...]
 
 
@@ -145,10 +143,3 @@ def device_families(devices: Iterable[Device], *, exporter: str | None) -> list[
         found[m.DEVICE_TIME].append(((*name, "unknown"), device.ledger.unknown_s))
         found[m.CONSERVATION_RESIDUAL].append((name, device.residual_ratio))
     return [Family(metric, tuple(samples)) for metric, samples in found.items()]
-
-
-def provenance_of(provenances: Iterable[Provenance]) -> str:
-    """Return the weakest provenance as a label says it; "unknown" where there is none."""
-    strongest_first = list(Provenance)
-    ranks = [strongest_first.index(one) for one in provenances]
-    return str(strongest_first[max(ranks)]) if ranks else "unknown"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .parts import Parts
 from .power_fit import SYSTEM, Fit
-from .quantities import Energy, Provenance
+from .quantities import Energy, Provenance, apportioned
 
 __all__ = ["ESTIMATED_ACTIVE_FACTOR", "Bounds", "Margin", "Split", "split_work"]
 
@@ -204,14 +204,12 @@ class Margin:
         top_j = value_j + np.sqrt(device_high_j**2 + wider_j**2 + rounding_j**2)
         bottom_j = value_j - np.sqrt(device_low_j**2 + lower_j**2 + rounding_j**2)
         edge_j = np.maximum(idle_shares, work_shares) * self.edge_j
-        # A share of an estimate remains an estimate.
-        estimated = self.energy.provenance is Provenance.ESTIMATED
         return Bounds(
             value_j=value_j,
             low_j=np.maximum(0.0, bottom_j),
             high_j=np.minimum(top_j, np.maximum(self.energy.high_j, value_j)),
             random_j=np.hypot(rounding_j, edge_j),
-            provenance=Provenance.ESTIMATED if estimated else Provenance.APPORTIONED,
+            provenance=apportioned(self.energy.provenance),
         )
 
     def _device(self, idle_share: _Floats, work_share: _Floats) -> tuple[_Floats, _Floats]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-__all__ = ["Energy", "Provenance", "sum_energy", "weakest"]
+__all__ = ["Energy", "Provenance", "apportioned", "sum_energy", "weakest"]
 
 
 class Provenance(StrEnum):
@@ -37,6 +37,12 @@ def weakest(provenances: Iterable[Provenance]) -> Provenance:
         ValueError: When there is none.
     """
     return max(provenances, key=_STRENGTH.__getitem__)
+
+
+def apportioned(whole: Provenance) -> Provenance:
+    """Return what a share of such a whole is: an estimate's share remains an estimate."""
+    estimated = whole is Provenance.ESTIMATED
+    return Provenance.ESTIMATED if estimated else Provenance.APPORTIONED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

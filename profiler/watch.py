@@ -17,7 +17,7 @@ from .ledger import Ledger
 from .meter import EnergyMeter
 from .power_fit import IdlePower
 from .power_model import PowerModel
-from .quantities import Energy, Provenance, sum_energy, weakest
+from .quantities import Energy, Provenance, apportioned, sum_energy, weakest
 from .sources.base import Kind, Source
 from .usage import Reader, Usage
 from .window import WindowResult
@@ -77,7 +77,7 @@ class Device:
         self.ledger = Ledger()
         self._models: dict[Kind, PowerModel] = {}
         self._ended: dict[str, Energy] = {}
-        self._forgotten: list[Energy] = []
+        self._forgotten: Energy | None = None
         self._seen_s: Mapping[str, float] = {}
         self._total_s: float | None = None
 
@@ -98,11 +98,6 @@ class Device:
         return dict(now) | ended
 
     @property
-    def forgotten(self) -> Energy | None:
-        """The energy of all consumers that were forgotten."""
-        return self._forgotten[0] if self._forgotten else None
-
-    @property
     def shared_by_cpu(self) -> bool:
         """Whether its energy is shared by CPU time, so that everyone who runs uses it."""
         return self.kind not in _ACCELERATORS
@@ -114,7 +109,7 @@ class Device:
             apart: A consumer that is no pod; its part stands under "exporter".
         """
         now = self.ledger.parts
-        gone = [*self._ended.values(), *self._forgotten]
+        gone = [*self._ended.values(), *([self._forgotten] if self._forgotten else [])]
         known = {
             "idle": self.ledger.idle,
             "system": self.ledger.system,
@@ -167,7 +162,7 @@ class Device:
         """Let the total of a consumer that ended count among those of the forgotten."""
         last = self._ended.pop(name, None)
         if last is not None:
-            self._forgotten = [_joined(last, self.forgotten)]
+            self._forgotten = _joined(last, self._forgotten)
 
     def _view(self, lap: WindowResult, busy: Busy | None) -> WindowResult:
         """Return the lap as if this device were all there is."""
@@ -227,15 +222,11 @@ def devices_of(sources: Iterable[Source]) -> tuple[Device, ...]:
                 names.add(name)
             groups.setdefault((domain.kind, name), []).append((key, domain.provenance))
     return tuple(
-        Device(name, kind, tuple(key for key, _ in found), _share(p for _, p in found))
+        Device(
+            name, kind, tuple(key for key, _ in found), apportioned(weakest(p for _, p in found))
+        )
         for (kind, name), found in groups.items()
     )
-
-
-def _share(provenances: Iterable[Provenance]) -> Provenance:
-    """Return the provenance of a share of such energies."""
-    estimated = weakest(provenances) is Provenance.ESTIMATED
-    return Provenance.ESTIMATED if estimated else Provenance.APPORTIONED
 
 
 class NodeWatch:

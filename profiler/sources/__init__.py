@@ -78,6 +78,12 @@ class Discovery:
     statuses: tuple[SourceStatus, ...]
 
     @property
+    def provenance(self) -> Provenance | None:
+        """The weakest provenance of what makes the total; `None` where there is nothing."""
+        summed = [d.provenance for source in self.sources for d in source.domains if d.summed]
+        return weakest(summed) if summed else None
+
+    @property
     def summary(self) -> str:
         """The domains that make the total, for people: `source:domain`, separated by commas."""
         return ", ".join(

@@ -79,7 +79,7 @@ def test_any_label_survives(pairs: list[tuple[str, float]]) -> None:
     metric = m.Metric(name="x", type="gauge", labels=("name", "b"), help='a "b" \\ c', per="")
     family = Family(metric, tuple(((text, "y"), value) for text, value in pairs))
     for openmetrics, parse in _FORMS:
-        text = render(Snapshot(number=1, families=(family,)), openmetrics=openmetrics).decode()
+        text = render(Snapshot(families=(family,)), openmetrics=openmetrics).decode()
         [parsed] = parse(text)
         found = [(sample.labels.get("name", ""), sample.value) for sample in parsed.samples]
         assert found == pairs

@@ -59,7 +59,7 @@ def test_any_number_of_pods_is_pushed() -> None:
     many = tuple((("default", f"pod-{n}", str(n)), float(n)) for n in range(5000))
     resource = Resource.create({})
     for samples in (many, many[:10]):
-        snapshot = Snapshot(number=1, families=(Family(m.POD_CPU, samples),))
+        snapshot = Snapshot(families=(Family(m.POD_CPU, samples),))
         [told] = data_of(snapshot, resource, 0, 1).resource_metrics
         [metric] = told.scope_metrics[0].metrics
         points = metric.data.data_points
