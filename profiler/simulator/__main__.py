@@ -118,6 +118,16 @@ def _go_first() -> None:
         )
 
 
+def set_on_signal(stop: threading.Event, *numbers: signal.Signals) -> None:
+    """Let these signals set an event that the main thread may be waiting for.
+
+    A handler interrupts the main thread wherever it is, also inside `wait` with the event's lock
+    in its hands, and would wait for that lock for ever: another thread has to set it.
+    """
+    for number in numbers:
+        signal.signal(number, lambda *_: threading.Thread(target=stop.set).start())
+
+
 def _report(node: Node, folder: Path) -> None:
     print(f"\n{node.now_s:.1f} s simulated; what was really drawn, in joules:")
     for domain in node.domains:
@@ -132,8 +142,7 @@ def _report(node: Node, folder: Path) -> None:
 
 def _main() -> int:
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    set_on_signal(stop, signal.SIGINT, signal.SIGTERM)
     given = vars(_arguments())
     try:
         live = _chosen(given)

@@ -80,6 +80,28 @@ def test_it_can_be_measured_while_it_runs(tmp_path: Path) -> None:
     assert result.busy_s == pytest.approx(spent_s, rel=0.5)
 
 
+def test_a_signal_is_never_lost() -> None:
+    """It stops a node that just then looks whether to stop, which is what this one always does."""
+    looks = (
+        "import signal, threading\n"
+        "from joulery.profiler.simulator.__main__ import set_on_signal\n"
+        "stop = threading.Event()\n"
+        "set_on_signal(stop, signal.SIGTERM)\n"
+        "print(flush=True)\n"
+        "while not stop.wait(0):\n"
+        "    pass\n"
+    )
+    for _ in range(5):
+        command = [sys.executable, "-c", looks]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "\n"
+            try:
+                finished(process, signal.SIGTERM)
+            finally:
+                process.kill()
+
+
 def test_it_can_run_fast(tmp_path: Path) -> None:
     """At fifty times the speed its counters wrap while they are read, and tell all energy."""
     node, drawn_j = tmp_path / "node", defaultdict[str, float](float)
