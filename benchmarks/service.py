@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
 from rich.table import Table
 
-from joulery.campaigns.scenarios.oip import Message, encode_request
+from joulery.profiler.oip import Message, encode_request
 
 __all__ = ["main"]
 

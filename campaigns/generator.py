@@ -23,14 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import TrialError
-from .scenarios.base import Workload
-from .scenarios.oip import (
+from ..profiler.oip import (
     InferenceResponse,
     Message,
     ProtocolError,
     decode_response,
     encode_request,
 )
+from .scenarios.base import Workload
 from .schedule import Schedule
 
 __all__ = ["Answers", "LoadGenerator", "LoadPlan", "Warmup"]

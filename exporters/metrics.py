@@ -54,7 +54,7 @@ class Metric:
     """
 
     name: str
-    type: Literal["counter", "gauge", "info"]
+    type: Literal["counter", "gauge", "info", "histogram", "summary"]
     labels: tuple[str, ...]
     help: str
     per: str
@@ -63,16 +63,14 @@ class Metric:
     @property
     def series(self) -> str:
         """The name under which Prometheus stores its samples."""
-        suffix = {"counter": "_total", "gauge": "", "info": "_info"}[self.type]
-        return self.name + suffix
+        return self.name + {"counter": "_total", "info": "_info"}.get(self.type, "")
 
 
 @functools.cache
 def _bound(metric: Metric, which: Literal["low", "high"]) -> Metric:
+    quantity, unit = metric.name.rsplit("_", 1)
     return Metric(
-        name=metric.name.replace("_energy_joules", f"_energy_{which}_joules").replace(
-            "_power_watts", f"_power_{which}_watts"
-        ),
+        name=f"{quantity}_{which}_{unit}",
         type=metric.type,
         labels=metric.labels,
         unit=metric.unit,

@@ -15,9 +15,9 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Assessment", "Figure", "ModelFamily", "RequestField", "Scenario", "Tensors", "Workload"]
+from ...profiler.oip import Tensors
 
-Tensors = Mapping[str, NDArray[np.generic]]
+__all__ = ["Assessment", "Figure", "ModelFamily", "RequestField", "Scenario", "Tensors", "Workload"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

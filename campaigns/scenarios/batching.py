@@ -20,8 +20,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from ...errors import SpecError, TrialError
+from ...profiler.oip import DATATYPES, ProtocolError, datatype_of
 from .base import Tensors
-from .oip import DATATYPES, ProtocolError, datatype_of
 
 __all__ = ["Batcher", "Model", "Overloaded", "Served", "TensorSpec", "listed"]
 

@@ -22,8 +22,14 @@ from aiohttp import web
 
 from ... import __version__
 from ...errors import JouleryError, SpecError, TrialError
+from ...profiler.oip import (
+    InferenceResponse,
+    Message,
+    ProtocolError,
+    decode_request,
+    encode_response,
+)
 from .batching import Batcher, Model, Overloaded, TensorSpec, listed
-from .oip import InferenceResponse, Message, ProtocolError, decode_request, encode_response
 
 __all__ = ["main"]
 

@@ -18,7 +18,7 @@ import aiohttp
 import numpy as np
 import pytest
 
-from joulery.campaigns.scenarios.oip import (
+from joulery.profiler.oip import (
     HEADER_LENGTH,
     InferenceResponse,
     Message,

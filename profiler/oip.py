@@ -17,8 +17,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import TrialError
-from .base import Tensors
+from ..errors import TrialError
 
 __all__ = [
     "DATATYPES",
@@ -27,12 +26,16 @@ __all__ = [
     "InferenceResponse",
     "Message",
     "ProtocolError",
+    "Tensors",
     "datatype_of",
     "decode_request",
     "decode_response",
     "encode_request",
     "encode_response",
 ]
+
+Tensors = Mapping[str, NDArray[np.generic]]
+"""Tensors by name."""
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 """HTTP header: bytes of JSON before the binary tensors."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 from numpy.typing import NDArray
 
-from joulery.campaigns.scenarios.oip import (
+from joulery.profiler.oip import (
     DATATYPES,
     HEADER_LENGTH,
     InferenceResponse,

@@ -1,0 +1,93 @@
+"""What a service tells, whatever server it is: values of our catalogue, as of one moment.
+
+A dialect makes these from a scrape, the receiver from OTLP. Nothing here knows a pod: the labels
+that name it are put in front when it is published.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..metrics import Metric
+from ..service_metrics import POD_LABELS
+
+__all__ = ["Histogram", "Reading", "Summary", "Told", "Value", "told"]
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """A cumulative histogram, with the buckets that its service has.
+
+    Args:
+        bounds: Upper ends, ascending; the last is infinity.
+        counts: How many values lie at or below each of them.
+        sum: Of all values; `None` where the service does not tell.
+    """
+
+    bounds: tuple[float, ...]
+    counts: tuple[float, ...]
+    sum: float | None
+
+    @property
+    def count(self) -> float:
+        """How many values there are."""
+        return self.counts[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How many values and their sum, where a service has no buckets.
+
+    Args:
+        count: How many.
+        sum: Of all.
+        quantiles: Pairs of quantile and value that the service computed; they cannot be added.
+    """
+
+    count: float
+    sum: float
+    quantiles: tuple[tuple[float, float], ...] = ()
+
+
+Value = float | Histogram | Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One value of one series.
+
+    Args:
+        metric: Of the catalogue, of a type that fits the value.
+        labels: Values of its labels after those of the pod, in their order; empty: has none.
+        value: Cumulative for counters, histograms and summaries.
+    """
+
+    metric: Metric
+    labels: tuple[str, ...]
+    value: Value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """All that a service told at once.
+
+    Args:
+        told: Each series once.
+        problems: How often something was left out, by reason; the rest holds.
+    """
+
+    told: tuple[Told, ...]
+    problems: dict[str, int] = field(default_factory=dict)
+
+
+def told(metric: Metric, value: Value, **labels: str) -> Told:
+    """Return one value with its labels by name; those that are not given are empty.
+
+    Raises:
+        KeyError: The metric has no such label.
+    """
+    names = metric.labels[len(POD_LABELS) :]
+    unknown = labels.keys() - set(names)
+    if unknown:
+        raise KeyError(f"{metric.name} has no label {', '.join(sorted(unknown))}")
+    return Told(metric, tuple(labels.get(name, "") for name in names), value)
