@@ -24,13 +24,14 @@ from ..profiler.window import WindowResult
 from . import metrics as m
 from .accelerators import Allocator
 from .exposition import Scrape
+from .families import Family, ordered
 from .pod_cpu import PodCpu
 from .pod_resources import PodResources
 from .pods import Pod, PodFinder
 from .problems import explained
 from .sensors import Finder, Sensors, should_work
 from .settings import Settings
-from .snapshot import Family, PodRow, Snapshot, device_families, pod_families
+from .snapshot import PodRow, device_families, pod_families
 
 __all__ = ["EnergyExporter"]
 
@@ -277,9 +278,7 @@ class EnergyExporter:
             *self._source_families(lap),
             *self._own_families(),
         ]
-        by_metric = {family.metric: family for family in families if family.samples}
-        ordered = tuple(by_metric[metric] for metric in m.CATALOGUE if metric in by_metric)
-        self.scrape.show(Snapshot(families=ordered))
+        self.scrape.show(ordered(families, m.CATALOGUE))
 
     def _source_families(self, lap: WindowResult) -> list[Family]:
         device_of = {key: device for device in self._watch.devices for key in device.keys}

@@ -9,12 +9,13 @@ file in the tests.
 from __future__ import annotations
 
 import gzip
+import math
 import threading
 from collections.abc import Iterator
 from functools import lru_cache
 
+from .families import Family, Histogram, Snapshot, Summary
 from .metrics import Metric
-from .snapshot import Family, Snapshot
 
 __all__ = ["OPENMETRICS", "TEXT", "Scrape", "negotiated", "render"]
 
@@ -45,7 +46,35 @@ def _lines(family: Family, openmetrics: bool) -> Iterator[str]:
     yield from _head(metric, openmetrics)
     series, names = metric.series, metric.labels
     for values, value in family.samples:
-        yield f"{series}{_labels(names, values)} {value!r}"
+        if isinstance(value, Histogram):
+            yield from _buckets(series, _labels(names, values), value, openmetrics)
+        elif isinstance(value, Summary):
+            yield from _quantiles(series, _labels(names, values), value)
+        else:
+            yield f"{series}{_labels(names, values)} {value!r}"
+
+
+def _buckets(series: str, labels: str, value: Histogram, openmetrics: bool) -> Iterator[str]:
+    for bound, count in zip(value.bounds, value.counts, strict=True):
+        yield f"{series}_bucket{_with(labels, 'le', bound)} {count!r}"
+    if value.sum is not None:
+        yield f"{series}_sum{labels} {value.sum!r}"
+    # OpenMetrics wants the count if and only if there is a sum.
+    if value.sum is not None or not openmetrics:
+        yield f"{series}_count{labels} {value.count!r}"
+
+
+def _quantiles(series: str, labels: str, value: Summary) -> Iterator[str]:
+    for quantile, at in value.quantiles:
+        yield f"{series}{_with(labels, 'quantile', quantile)} {at!r}"
+    yield f"{series}_sum{labels} {value.sum!r}"
+    yield f"{series}_count{labels} {value.count!r}"
+
+
+def _with(labels: str, name: str, value: float) -> str:
+    """Add a label to others that are written already."""
+    text = "+Inf" if value == math.inf else repr(float(value))
+    return f'{labels[:-1]},{name}="{text}"}}' if labels else f'{{{name}="{text}"}}'
 
 
 def _head(metric: Metric, openmetrics: bool) -> tuple[str, ...]:

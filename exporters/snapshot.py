@@ -1,4 +1,4 @@
-"""What is served: an immutable picture of the node, made once a cycle and read by every scrape.
+"""What the energy exporter tells of pods and devices, made once a cycle and read by every scrape.
 
 Values are taken from where they were computed (`profiler.watch`); here they only get their labels.
 """
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from ..profiler.quantities import Energy
 from ..profiler.watch import Device
 from . import metrics as m
+from .families import Family, Sample
 from .metrics import Metric
 
-__all__ = ["Family", "PodRow", "Sample", "Snapshot", "device_families", "pod_families"]
+__all__ = ["PodRow", "device_families", "pod_families"]
 
 _DEVICE_METRICS = (
     m.NODE_ENERGY,
@@ -25,28 +26,6 @@ _DEVICE_METRICS = (
     m.DEVICE_TIME,
     m.CONSERVATION_RESIDUAL,
 )
-
-Sample = tuple[tuple[str, ...], float]
-"""Values of the labels, in the order of the metric's, and the value."""
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One metric with its samples."""
-
-    metric: Metric
-    samples: tuple[Sample, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """All that a scrape may say.
-
-    Args:
-        families: In the order of the catalogue; those without samples are left out.
-    """
-
-    families: tuple[Family, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

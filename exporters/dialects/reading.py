@@ -8,48 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..families import Histogram, Summary, Value
 from ..metrics import Metric
 from ..service_metrics import POD_LABELS
 
 __all__ = ["Histogram", "Reading", "Summary", "Told", "Value", "told"]
-
-
-@dataclass(frozen=True, slots=True)
-class Histogram:
-    """A cumulative histogram, with the buckets that its service has.
-
-    Args:
-        bounds: Upper ends, ascending; the last is infinity.
-        counts: How many values lie at or below each of them.
-        sum: Of all values; `None` where the service does not tell.
-    """
-
-    bounds: tuple[float, ...]
-    counts: tuple[float, ...]
-    sum: float | None
-
-    @property
-    def count(self) -> float:
-        """How many values there are."""
-        return self.counts[-1]
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """How many values and their sum, where a service has no buckets.
-
-    Args:
-        count: How many.
-        sum: Of all.
-        quantiles: Pairs of quantile and value that the service computed; they cannot be added.
-    """
-
-    count: float
-    sum: float
-    quantiles: tuple[tuple[float, float], ...] = ()
-
-
-Value = float | Histogram | Summary
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import subprocess
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from joulery.exporters import metrics as m
 from joulery.exporters.exposition import OPENMETRICS, TEXT, Scrape, negotiated, render
-from joulery.exporters.snapshot import Family, Snapshot
+from joulery.exporters.families import Family, Histogram, Snapshot, Summary
 from joulery.profiler.simulator.load import Consumer
 
 from ..conftest import require_program
@@ -84,6 +85,38 @@ def test_any_label_survives(pairs: list[tuple[str, float]]) -> None:
         found = [(sample.labels.get("name", ""), sample.value) for sample in parsed.samples]
         assert found == pairs
         assert parsed.documentation == metric.help
+
+
+def test_histograms_and_summaries_are_read_back() -> None:
+    """Buckets, sums, counts and quantiles come out of both parsers as they went in."""
+    shape = m.Metric(
+        name="x_seconds", type="histogram", unit="seconds", labels=("a",), help="", per=""
+    )
+    brief = m.Metric(name="y_seconds", type="summary", unit="seconds", labels=(), help="", per="")
+    told = Histogram((0.1, 1.0, math.inf), (1.0, 2.0, 4.0), 5.5)
+    unsummed = Histogram((0.1, math.inf), (0.0, 3.0), None)
+    snapshot = Snapshot(
+        families=(
+            Family(shape, ((("one",), told), (("two",), unsummed))),
+            Family(brief, (((), Summary(7.0, 2.5, ((0.5, 0.3),))),)),
+        )
+    )
+    for openmetrics, parse in _FORMS:
+        families = parse(render(snapshot, openmetrics=openmetrics).decode())
+        found = {(s.name, *s.labels.values()): s.value for f in families for s in f.samples}
+        assert found.pop(("x_seconds_count", "two"), 3.0) == 3.0
+        assert found == {
+            ("x_seconds_bucket", "one", "0.1"): 1.0,
+            ("x_seconds_bucket", "one", "1.0"): 2.0,
+            ("x_seconds_bucket", "one", "+Inf"): 4.0,
+            ("x_seconds_sum", "one"): 5.5,
+            ("x_seconds_count", "one"): 4.0,
+            ("x_seconds_bucket", "two", "0.1"): 0.0,
+            ("x_seconds_bucket", "two", "+Inf"): 3.0,
+            ("y_seconds", "0.5"): 0.3,
+            ("y_seconds_sum",): 2.5,
+            ("y_seconds_count",): 7.0,
+        }
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from opentelemetry.sdk.resources import Resource
 from joulery.errors import SpecError
 from joulery.exporters import metrics as m
 from joulery.exporters.exposition import Scrape
+from joulery.exporters.families import Family, Snapshot
 from joulery.exporters.otlp import data_of, otlp_name, pushing
-from joulery.exporters.snapshot import Family, Snapshot
 from joulery.profiler.simulator.load import Consumer
 
 from ..profiler.otlp_receiver import receiving
