@@ -43,6 +43,9 @@ class Target:
         variant: Likewise.
         golden: Name of the golden set that it is probed with; empty: none.
         infer_url: Base URL of its Open Inference Protocol; empty: it is not probed.
+        certain: Somebody said that it is an AI service. Else only a port's name, or what is said
+            to Prometheus, made it look like one: a scrape of no known dialect then means that it
+            is none, and is nobody's mistake.
     """
 
     pod: Pod
@@ -52,3 +55,4 @@ class Target:
     variant: str = ""
     golden: str = ""
     infer_url: str = ""
+    certain: bool = True
