@@ -12,7 +12,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from .. import __version__
 from ..errors import JouleryError, SourceError, SourceUnavailable
@@ -25,6 +24,7 @@ from . import metrics as m
 from .accelerators import Allocator
 from .exposition import Scrape
 from .families import Family, ordered
+from .own import resident_bytes
 from .pod_cpu import PodCpu
 from .pod_resources import PodResources
 from .pods import Pod, PodFinder
@@ -326,7 +326,7 @@ class EnergyExporter:
             Family(m.EXPORTER_PROBLEMS, _counted(problems)),
             Family(m.EXPORTER_PODS, _counted(pods)),
             Family(m.EXPORTER_CPU, (((), time.process_time()),)),
-            Family(m.EXPORTER_MEMORY, (((), float(_resident_bytes())),)),
+            Family(m.EXPORTER_MEMORY, (((), float(resident_bytes())),)),
             Family(m.EXPORTER_LAST_CYCLE, (((), self._ended_s),)),
             Family(m.EXPORTER_CYCLE_CPU, (((), self._cycle_cpu_s),)),
         ]
@@ -342,9 +342,3 @@ class EnergyExporter:
 
 def _counted(counts: Mapping[str, int]) -> tuple[tuple[tuple[str, ...], float], ...]:
     return tuple(((name,), float(n)) for name, n in sorted(counts.items()))
-
-
-def _resident_bytes() -> int:
-    """Return the memory that this process has in use."""
-    pages = Path("/proc/self/statm").read_text().split()[1]
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")

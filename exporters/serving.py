@@ -10,7 +10,6 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,46 +17,15 @@ from aiohttp import web
 
 from ..errors import SourceFailed
 from .energy import EnergyExporter
-from .exposition import TEXT, Scrape, negotiated
-from .web import Link, landing_page, serve
+from .exposition import TEXT
+from .pages import Pulse, application
+from .web import serve
 
-__all__ = ["application", "measure", "run", "run_once"]
+__all__ = ["measure", "run", "run_once"]
 
 _log = logging.getLogger(__name__)
 
-_PATIENCE = 6
-"""After so many cycles without a good one the process counts as ill."""
-
-_LEAST_PATIENCE_S = 60.0
-
 _ABOUT = "Gives every pod of this node its joules, each with its 95 % interval and its origin."
-_LINKS = (
-    Link(path="/metrics", about="the metrics, for Prometheus"),
-    Link(path="/healthz", about="whether measuring goes on"),
-    Link(path="/readyz", about="whether there is something to scrape"),
-)
-
-
-class Pulse:
-    """When the last good cycle ended; what the liveness probe asks.
-
-    Args:
-        interval_s: Time of a cycle.
-        clock: Monotonic seconds.
-    """
-
-    def __init__(self, interval_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._last_s = clock, clock()
-        self._patience_s = max(_LEAST_PATIENCE_S, _PATIENCE * interval_s)
-
-    def beat(self) -> None:
-        """Say that a cycle went well."""
-        self._last_s = self._clock()
-
-    @property
-    def alive(self) -> bool:
-        """Whether the last good cycle is not too long ago."""
-        return self._clock() - self._last_s < self._patience_s
 
 
 def measure(exporter: EnergyExporter, stop: threading.Event, pulse: Pulse) -> None:
@@ -81,38 +49,6 @@ def measure(exporter: EnergyExporter, stop: threading.Event, pulse: Pulse) -> No
             due_s += interval_s
             late = due_s < time.monotonic()
             due_s = time.monotonic() + interval_s if late else due_s
-
-
-def application(scrape: Scrape, pulse: Pulse) -> web.Application:
-    """Return what is served: the metrics, two probes, and a page that leads to them."""
-
-    async def metrics(request: web.Request) -> web.Response:
-        content_type = negotiated(request.headers.get("Accept", ""))
-        compressed = "gzip" in request.headers.get("Accept-Encoding", "")
-        body = scrape.body(content_type, compressed=compressed)
-        if body is None:
-            return web.Response(status=503, text="nothing was measured yet\n")
-        headers = {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
-        if compressed:
-            headers["Content-Encoding"] = "gzip"
-        return web.Response(body=body, headers=headers)
-
-    async def healthy(_: web.Request) -> web.Response:
-        if pulse.alive:
-            return web.Response(text="ok\n")
-        return web.Response(status=503, text="no good cycle for too long; see the log\n")
-
-    async def ready(_: web.Request) -> web.Response:
-        if scrape.ready:
-            return web.Response(text="ok\n")
-        return web.Response(status=503, text="nothing was measured yet\n")
-
-    app = web.Application()
-    app.router.add_get("/metrics", metrics)
-    app.router.add_get("/healthz", healthy)
-    app.router.add_get("/readyz", ready)
-    app.router.add_get("/", landing_page("joulery energy exporter", about=_ABOUT, links=_LINKS))
-    return app
 
 
 def run(
@@ -142,7 +78,8 @@ def run(
         stack.callback(thread.join)
         stack.callback(stop.set)
         thread.start()
-        asyncio.run(_served(application(exporter.scrape, pulse), listen, web_config))
+        app = application(exporter.scrape, pulse, title="joulery energy exporter", about=_ABOUT)
+        asyncio.run(_served(app, listen, web_config))
 
 
 async def _served(app: web.Application, listen: str, config: Path | None) -> None:

@@ -43,7 +43,7 @@ class Reading:
     problems: dict[str, int] = field(default_factory=dict)
 
 
-def told(metric: Metric, value: Value, **labels: str) -> Told:
+def told(metric: Metric, value: Value, /, **labels: str) -> Told:
     """Return one value with its labels by name; those that are not given are empty.
 
     Raises:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from joulery.errors import SourceFailed
-from joulery.exporters.serving import Pulse, measure, run_once
+from joulery.exporters.pages import Pulse
+from joulery.exporters.serving import measure, run_once
 from joulery.profiler.simulator.load import Consumer
 
 from .simulated import pod_node
