@@ -227,12 +227,23 @@ def _part(word: Word, amounts: _Amounts) -> tuple[Metric, tuple[float, ...], tup
     if word.part == "count":
         return word.metric, (), (sum(counts),)
     is_plain = word.plain is not None and not bounds
-    if total is None and (word.part == "sum" or is_plain):
-        raise Rejected("no_sum")
-    if word.part == "sum" and total is not None:
+    if total is None:
+        if is_plain or word.part != "all":
+            raise Rejected("no_sum")
+        return word.metric, bounds, counts
+    if word.part == "sum":
         return word.metric, (), (total,)
+    if word.part == "verdicts":
+        return word.metric, (), (*_verdicts(bounds, counts), total)
     metric = word.plain if word.plain is not None and is_plain else word.metric
-    return metric, bounds, counts if total is None else (*counts, total)
+    return metric, bounds, (*counts, total)
+
+
+def _verdicts(bounds: tuple[float, ...], counts: tuple[float, ...]) -> tuple[float, float, float]:
+    """Return how many values are 0, are in the bucket that ends at 1, and are elsewhere."""
+    at = dict(zip(bounds, counts, strict=False))
+    zeros, ones = at.get(0.0, 0), at.get(1.0, 0)
+    return zeros, ones, sum(counts) - zeros - ones
 
 
 _READERS: dict[str, tuple[Callable[[bytes], Any], Callable[[Any], _Amounts]]] = {

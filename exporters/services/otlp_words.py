@@ -17,6 +17,7 @@ from ..service_metrics import (
     DURATION_SUMMARY,
     ITEMS,
     JUDGED,
+    QUALITY,
     REQUESTS,
     STAGE_DURATION,
     STAGE_SUMMARY,
@@ -36,13 +37,14 @@ class Word:
     Args:
         metric: It.
         labels: Makes the values of its labels, after those of the pod, of a point's attributes.
-        part: What of a point it is: a histogram as a whole, or its count or sum; of others all.
+        part: What of a point it is: all of it, or of a histogram its count or sum, or as verdicts:
+            how many values are 0, how many at most 1, how many others, and the sum.
         plain: What it is instead where a histogram has no buckets.
     """
 
     metric: Metric
     labels: Callable[[Attributes], tuple[str, ...]]
-    part: Literal["all", "count", "sum"] = "all"
+    part: Literal["all", "count", "sum", "verdicts"] = "all"
     plain: Metric | None = None
 
 
@@ -90,6 +92,10 @@ def _judged(attributes: Attributes) -> tuple[str, ...]:
     return get("model", ""), get("variant", ""), get("exit", ""), get("metric", ""), "feedback"
 
 
+def _quality(attributes: Attributes) -> tuple[str, ...]:
+    return *_judged(attributes), "all"
+
+
 def _llm(attributes: Attributes) -> tuple[str, str]:
     """Return model and outcome of a language model's request."""
     model = attributes.get("gen_ai.request.model") or attributes.get("gen_ai.response.model", "")
@@ -128,6 +134,7 @@ WORDS: Mapping[str, Instrument] = {
         words=(
             Word(metric=JUDGED, labels=_judged, part="count"),
             Word(metric=CORRECT, labels=_judged, part="sum"),
+            Word(metric=QUALITY, labels=_quality, part="verdicts"),
         ),
         is_histogram=True,
         units=frozenset({"", "1"}),

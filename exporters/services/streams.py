@@ -18,8 +18,11 @@ from dataclasses import dataclass, field
 from ..dialects.reading import Histogram, Reading, Summary, Told
 from ..families import Value
 from ..metrics import Metric
+from ..service_metrics import QUALITY
 from .otlp_points import Point
+from .quality import Quality, wilson
 from .target import Pod
+from .telling import bounded_told
 
 __all__ = ["REPEATED", "TAKEN", "StreamLimits", "Streams"]
 
@@ -145,8 +148,20 @@ class _Series:
     epoch: int = 0
     """How often it began anew, because its buckets changed."""
 
-    def value(self) -> Value:
-        """Return what is published."""
+    def told(self) -> list[Told]:
+        """Return what is published: its value, or a quality with its interval, if it is known."""
+        if self.metric is not QUALITY:
+            return [Told(self.metric, self.labels, self._value())]
+        zeros, ones, others, correct = self.totals
+        judged = int(zeros + ones)
+        # Scores have no interval without knowing each; where all were right or wrong, they do.
+        if not judged or others or correct != ones:
+            return []
+        low, high = wilson(correct, judged)
+        quality = Quality(value=correct / judged, low=low, high=high, judged=judged)
+        return bounded_told(QUALITY, quality, self.labels)
+
+    def _value(self) -> Value:
         if self.metric.type == "counter":
             return float(self.totals[0])
         if self.metric.type == "summary":
@@ -255,8 +270,8 @@ class _PodTotals:
     def read(self) -> Reading:
         """Return all totals; the same object until something changes."""
         if self.reading is None:
-            told = [Told(one.metric, one.labels, one.value()) for one in self._series.values()]
-            self.reading = Reading(told=tuple(told), problems=dict(self.problems))
+            told = tuple(itertools.chain.from_iterable(s.told() for s in self._series.values()))
+            self.reading = Reading(told=told, problems=dict(self.problems))
         return self.reading
 
 

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import io
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import aiohttp
 from aiohttp import web
+from google.protobuf import json_format
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
@@ -27,19 +28,26 @@ from joulery.exporters.services.target import Pod
 from joulery.exporters.web import serve
 
 __all__ = [
+    "AGO",
     "BEGAN_NS",
     "DURATION_NAME",
+    "GZIP",
+    "JSON",
+    "OTHER",
     "POD",
     "PROTOBUF",
+    "REQUEST",
     "REQUESTS_NAME",
     "Place",
     "attributes",
     "counter",
     "histogram",
+    "in_json",
     "message",
     "read",
     "receiving",
     "receiving_as",
+    "run",
     "value",
 ]
 
@@ -160,6 +168,17 @@ def value(streams: Streams, pod: Pod, metric: Metric, /, **labels: str) -> Value
     return found[0] if found else None
 
 
+OTHER = Pod(namespace="shop", name="other-0", uid="uid-1", addresses=("127.0.0.2",))
+JSON = {"Content-Type": "application/json"}
+GZIP = {**PROTOBUF, "Content-Encoding": "gzip"}
+REQUEST = message(
+    histogram([1, 2], [0.5], total=2.5, model="m", outcome="ok"),
+    counter(3, model="m", outcome="ok"),
+)
+AGO = 1_500
+"""A time from which `REQUEST` counts whole."""
+
+
 class Place:
     """A receiver that is served, and a client of it.
 
@@ -200,6 +219,17 @@ class Place:
         found = value(self.streams, POD, metric, **labels)
         assert isinstance(found, Histogram)
         return found
+
+
+def run(work: Callable[[], Any]) -> None:
+    """Run a test's work in an event loop."""
+    asyncio.run(work())
+
+
+def in_json(request: ExportMetricsServiceRequest) -> bytes:
+    """Return a request in OTLP's JSON."""
+    text: str = json_format.MessageToJson(request, use_integers_for_enums=True, indent=None)
+    return text.encode()
 
 
 @contextlib.asynccontextmanager

@@ -71,12 +71,12 @@ def test_durations() -> None:
 
 
 def test_quality_is_judged_and_correct() -> None:
-    """Values of feedback become how many were judged and what they add up to."""
-    judged, correct = only(
+    """Values of feedback become how many were judged, their sum, and how many were 0 and 1."""
+    judged, correct, quality = only(
         histogram(
-            [1, 3],
-            [0.5],
-            total=3.0,
+            [1, 0, 3, 2],
+            [0.0, 0.5, 1.0],
+            total=9.0,
             name="joulery.inference.quality",
             unit="",
             model="m",
@@ -84,10 +84,12 @@ def test_quality_is_judged_and_correct() -> None:
             precision="int8",
         )
     )
-    assert (judged.metric, judged.values) == (m.JUDGED, (4,))
-    assert (correct.metric, correct.values) == (m.CORRECT, (3.0,))
+    assert (judged.metric, judged.values) == (m.JUDGED, (6,))
+    assert (correct.metric, correct.values) == (m.CORRECT, (9.0,))
+    assert (quality.metric, quality.values) == (m.QUALITY, (1, 3, 2, 9.0))
     expected = {"model": "m", "variant": "", "exit": "", "metric": "accuracy", "method": "feedback"}
     assert labels(judged) == labels(correct) == expected
+    assert labels(quality) == {**expected, "window": "all"}
 
 
 def test_counters() -> None:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from joulery.exporters import service_metrics as m
 from joulery.exporters.families import Histogram, Summary
-from joulery.exporters.metrics import Metric
+from joulery.exporters.metrics import Metric, high_of, low_of
 from joulery.exporters.services.otlp_points import Point
+from joulery.exporters.services.quality import wilson
 from joulery.exporters.services.streams import REPEATED, TAKEN, StreamLimits, Streams
 from joulery.exporters.services.target import Pod
 
@@ -177,6 +178,26 @@ def test_what_is_published_has_the_form_of_its_metric() -> None:
     )
     assert value(streams, POD, m.DURATION) == Histogram((1.0, math.inf), (1.0, 3.0), None)
     assert value(streams, POD, m.DURATION_SUMMARY) == Summary(count=3.0, sum=2.5)
+
+
+def test_quality_needs_right_or_wrong() -> None:
+    """Verdicts of right and wrong have a share with Wilson's interval; scores have none."""
+    labels = ("m", "", "", "accuracy", "feedback", "all")
+    streams = new()
+
+    def verdicts(*values: float, **more: Any) -> Point:
+        return point(*values, metric=m.QUALITY, labels=labels, **more)
+
+    outcomes(streams, verdicts(0, 0, 0, 0.0))
+    assert streams.readings()[POD].told == ()
+    outcomes(streams, verdicts(1, 3, 0, 3.0, at=BEGAN_NS + 200), verdicts(1, 0, 0, 0.0, stream=2))
+    bounds = [value(streams, POD, metric) for metric in (low_of(m.QUALITY), high_of(m.QUALITY))]
+    assert value(streams, POD, m.QUALITY) == 3 / 5
+    assert tuple(bounds) == wilson(3, 5)
+    for scores in ((0, 2, 0, 1.995), (0, 0, 1, 0.5)):
+        other = new()
+        outcomes(other, verdicts(*scores))
+        assert other.readings()[POD].told == ()
 
 
 def test_the_newest_process_decides_on_buckets() -> None:
