@@ -1,0 +1,74 @@
+"""MLServer, and the servers that are written with KServe's Python package.
+
+MLServer has a summary by model, and for all models together the histograms of its REST server
+(starlette_exporter). KServe's has histograms by model, but only of the steps: a request as a whole
+has none. Source: SeldonIO/MLServer 1.7, kserve/kserve 0.21 (python/kserve/kserve/metrics.py).
+"""
+
+from __future__ import annotations
+
+from ..service_metrics import DURATION, DURATION_SUMMARY, REQUESTS, STAGE_DURATION
+from .dialect import Dialect, Families, Hints
+from .gather import Gathering, Labels, Names
+from .reading import Reading
+
+__all__ = ["DIALECT"]
+
+_PREDICT = "request_predict_seconds"
+_STAGES = {
+    "request_preprocess_seconds": "input",
+    _PREDICT: "compute",
+    "request_explain_seconds": "compute",
+    "request_postprocess_seconds": "output",
+}
+_OUTCOMES = {"model_infer_request_success": "ok", "model_infer_request_failure": "error"}
+_WHOLE = "rest_server_request_duration_seconds"
+
+
+def _rest_outcome(labels: Labels) -> str | None:
+    """Return how a request to a model ended; other paths are no inferences."""
+    if "infer" not in labels.get("path", "").rsplit("/", 1)[-1]:
+        return None
+    return "ok" if labels.get("status_code", "").startswith("2") else "error"
+
+
+def translate(families: Families, hints: Hints) -> Reading:
+    """Translate a scrape of MLServer or of a server of KServe's."""
+    gathering = Gathering(families)
+    # MLServer writes "None" for requests that ask for no version.
+    names = Names(hints, model="model", variant="version", unsaid="None")
+    for name, outcome in _OUTCOMES.items():
+        gathering.numbers(REQUESTS, name, names(outcome=outcome))
+    naming = names(outcome="unknown")
+    gathering.summaries(DURATION_SUMMARY, "model_infer_request_duration", naming)
+    answered = list(gathering.sums("model_infer_request_success", names()))
+    # The REST server's histogram is that of a model where there is but one.
+    only = dict(answered[0]) if len(answered) == 1 else {}
+    alone = Hints(
+        model=only.get("model", "") or hints.model, variant=only.get("variant", "") or hints.variant
+    )
+    gathering.histograms(DURATION, _WHOLE, Names(alone)(outcome=_rest_outcome))
+    steps = Names(hints, model="model_name")
+    for name, stage in _STAGES.items():
+        gathering.histograms(STAGE_DURATION, name, steps(stage=stage))
+    predicted = steps(outcome="unknown")
+    for key, value in gathering.all_histograms(_PREDICT, predicted).items():
+        gathering.tell(REQUESTS, key, value.count)
+    return gathering.reading()
+
+
+DIALECT = Dialect(
+    name="mlserver",
+    title="KServe and MLServer",
+    prefixes=(
+        *_OUTCOMES,
+        "model_infer_request_duration",
+        _WHOLE,
+        *_STAGES,
+    ),
+    signature=("model_infer_request_", _PREDICT),
+    port_names=("mlserver", "metrics"),
+    port=8082,
+    path="/metrics",
+    translate=translate,
+)
