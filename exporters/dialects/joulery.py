@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from ..metrics import high_of, low_of
+from ..quality import share
 from ..service_metrics import CORRECT, DURATION, ITEMS, JUDGED, QUALITY, REQUESTS
-from ..services.quality import wilson
 from .dialect import Dialect, Families, Hints
 from .gather import Gathering, Key, Labels, Names
 from .reading import Histogram, Reading
 
-__all__ = ["DIALECT"]
+__all__ = ["DIALECT", "outcome_of"]
 
 _OUTCOMES = frozenset({"ok", "error", "cancelled"})
 _PREFIX = "joulery_inference_"
 
 
-def _outcome(labels: Labels) -> str:
+def outcome_of(labels: Labels) -> str:
+    """Return how requests ended that have these labels, in a word of the catalogue."""
     outcome = labels.get("outcome", "")
     return outcome if outcome in _OUTCOMES else "unknown"
 
@@ -24,9 +25,9 @@ def translate(families: Families, hints: Hints) -> Reading:
     """Translate a scrape of a service that embeds a `ServiceProfiler`."""
     gathering = Gathering(families)
     names = Names(hints, model="model", variant="variant")
-    form = names("exit", "precision", outcome=_outcome)
+    form = names("exit", "precision", outcome=outcome_of)
     gathering.histograms(DURATION, f"{_PREFIX}duration_seconds", form)
-    gathering.numbers(REQUESTS, f"{_PREFIX}requests", names(outcome=_outcome))
+    gathering.numbers(REQUESTS, f"{_PREFIX}requests", names(outcome=outcome_of))
     gathering.numbers(ITEMS, f"{_PREFIX}items", names())
     verdict = names("exit", "metric", method="feedback")
     judged = gathering.all_histograms(f"{_PREFIX}quality", verdict)
@@ -41,12 +42,12 @@ def _tell_quality(gathering: Gathering, key: Key, values: Histogram) -> None:
     if values.sum is None:
         return
     gathering.tell(CORRECT, key, values.sum)
-    if values.count and _is_binary(values):
-        low, high = wilson(values.sum, int(values.count))
+    quality = share(values.sum, int(values.count)) if _is_binary(values) else None
+    if quality is not None:
         since_ever = (*key, ("window", "all"))
-        gathering.tell(QUALITY, since_ever, values.sum / values.count)
-        gathering.tell(low_of(QUALITY), since_ever, low)
-        gathering.tell(high_of(QUALITY), since_ever, high)
+        gathering.tell(QUALITY, since_ever, quality.value)
+        gathering.tell(low_of(QUALITY), since_ever, quality.low)
+        gathering.tell(high_of(QUALITY), since_ever, quality.high)
 
 
 def _is_binary(values: Histogram) -> bool:

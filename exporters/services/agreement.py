@@ -14,11 +14,11 @@ import aiohttp
 
 from ...errors import SourceFailed
 from ..dialects.reading import Told
+from ..quality import WINDOWS, Verdicts
 from ..service_metrics import AGREEMENT
 from .asking import Asked
 from .golden import GoldenSet, Reference
 from .judging import Labels
-from .quality import WINDOWS, Verdicts
 from .telling import bounded_told
 
 __all__ = ["ReferenceLabels", "agreement_told", "reference_name"]

@@ -19,6 +19,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from ...errors import SpecError
+from ..quality import WINDOWS, Total
 from .answers import Answer, Label, verdict
 from .joins_file import is_corrupt, open_file, set_aside
 from .joins_sums import (
@@ -30,7 +31,6 @@ from .joins_sums import (
     PodLabels,
     Sums,
 )
-from .quality import WINDOWS, Total
 from .target import Pod
 
 __all__ = ["AnswerStore"]

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ..quality import WINDOWS, Counts, Key, Quality, Tally, Total
 from .answers import ACCURACY
-from .quality import WINDOWS, Counts, Key, Quality, Tally, Total
 
 __all__ = [
     "ANSWERS",

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from ..dialects.joulery import outcome_of
 from ..metrics import Metric
 from ..service_metrics import (
     CORRECT,
@@ -26,8 +27,6 @@ from ..service_metrics import (
 __all__ = ["WORDS", "Attributes", "Instrument", "Word"]
 
 Attributes = Mapping[str, str]
-
-_OUTCOMES = frozenset({"ok", "error", "cancelled"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,19 +71,14 @@ def _plainly(*names: str) -> Callable[[Attributes], tuple[str, ...]]:
     return labels
 
 
-def _outcome(attributes: Attributes) -> str:
-    outcome = attributes.get("outcome", "")
-    return outcome if outcome in _OUTCOMES else "unknown"
-
-
 def _duration(attributes: Attributes) -> tuple[str, ...]:
     get = attributes.get
     form = get("model", ""), get("variant", ""), get("exit", ""), get("precision", "")
-    return *form, _outcome(attributes)
+    return *form, outcome_of(attributes)
 
 
 def _requests(attributes: Attributes) -> tuple[str, ...]:
-    return attributes.get("model", ""), attributes.get("variant", ""), _outcome(attributes)
+    return attributes.get("model", ""), attributes.get("variant", ""), outcome_of(attributes)
 
 
 def _judged(attributes: Attributes) -> tuple[str, ...]:

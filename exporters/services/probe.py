@@ -19,11 +19,11 @@ import numpy as np
 from ...errors import JouleryError, SourceFailed, SpecError
 from ...profiler.oip import InferenceResponse
 from ..dialects.reading import Reading, Told
+from ..quality import WINDOWS, Key, Verdicts
 from ..service_metrics import PROBE_REQUESTS
 from .agreement import ReferenceLabels, agreement_told
 from .asking import Asked, asking_session
 from .golden import GoldenSet
-from .quality import WINDOWS, Key, Verdicts
 from .target import Pod, Target
 from .telling import quality_told, total_told
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from ..dialects.reading import Histogram, Reading, Summary, Told
 from ..families import Value
 from ..metrics import Metric
+from ..quality import share
 from ..service_metrics import QUALITY
 from .otlp_points import Point
-from .quality import Quality, wilson
 from .target import Pod
 from .telling import bounded_told
 
@@ -153,13 +153,11 @@ class _Series:
         if self.metric is not QUALITY:
             return [Told(self.metric, self.labels, self._value())]
         zeros, ones, others, correct = self.totals
-        judged = int(zeros + ones)
         # Scores have no interval without knowing each; where all were right or wrong, they do.
-        if not judged or others or correct != ones:
+        if others or correct != ones:
             return []
-        low, high = wilson(correct, judged)
-        quality = Quality(value=correct / judged, low=low, high=high, judged=judged)
-        return bounded_told(QUALITY, quality, self.labels)
+        quality = share(correct, int(zeros + ones))
+        return [] if quality is None else bounded_told(QUALITY, quality, self.labels)
 
     def _value(self) -> Value:
         if self.metric.type == "counter":

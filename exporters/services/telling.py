@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..dialects.reading import Told
 from ..metrics import Metric, high_of, low_of
+from ..quality import Key, Quality, Total
 from ..service_metrics import CORRECT, JUDGED, QUALITY
-from .quality import Key, Quality, Total
 
 __all__ = ["bounded_told", "quality_told", "total_told"]
 

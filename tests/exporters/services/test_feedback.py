@@ -15,6 +15,7 @@ from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from joulery.exporters.quality import wilson
 from joulery.exporters.service_metrics import (
     CORRECT,
     COVERAGE,
@@ -26,10 +27,9 @@ from joulery.exporters.service_metrics import (
 from joulery.exporters.services.feedback import FeedbackReceiver
 from joulery.exporters.services.identity import Identities
 from joulery.exporters.services.joins import AnswerStore
-from joulery.exporters.services.quality import wilson
 from joulery.exporters.services.target import Pod
 
-from .test_quality import Clock
+from ..test_quality import Clock
 
 POD = Pod(namespace="n", name="a", uid="uid-a", addresses=("127.0.0.1",))
 

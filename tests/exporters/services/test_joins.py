@@ -16,12 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from joulery.errors import SpecError
+from joulery.exporters.quality import Key
 from joulery.exporters.services.answers import Answer, Label, Scalar, verdict
 from joulery.exporters.services.joins import AnswerStore
-from joulery.exporters.services.quality import Key
 from joulery.exporters.services.target import Pod
 
-from .test_quality import Clock
+from ..test_quality import Clock
 
 PODS = tuple(Pod(namespace="n", name=name, uid=f"uid-{name}") for name in ("a", "b"))
 KEY = Key(model="m", variant="", exit="", metric="accuracy")

@@ -16,6 +16,7 @@ from aiohttp import web
 from joulery.campaigns.scenarios.anomaly_detection import AnomalyDetection
 from joulery.exporters.dialects.reading import Reading
 from joulery.exporters.metrics import Metric, high_of, low_of
+from joulery.exporters.quality import wilson
 from joulery.exporters.service_metrics import (
     AGREEMENT,
     CORRECT,
@@ -25,7 +26,6 @@ from joulery.exporters.service_metrics import (
 from joulery.exporters.services.golden import GoldenSet, Reference, write_golden
 from joulery.exporters.services.judging import Judge
 from joulery.exporters.services.probe import Prober
-from joulery.exporters.services.quality import wilson
 from joulery.exporters.services.target import Pod, Target
 
 from ...campaigns.scenarios.test_server import Server

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from joulery.exporters import service_metrics as m
 from joulery.exporters.families import Histogram, Summary
 from joulery.exporters.metrics import Metric, high_of, low_of
+from joulery.exporters.quality import wilson
 from joulery.exporters.services.otlp_points import Point
-from joulery.exporters.services.quality import wilson
 from joulery.exporters.services.streams import REPEATED, TAKEN, StreamLimits, Streams
 from joulery.exporters.services.target import Pod
 
+from ..test_quality import Clock
 from .otlp_requests import BEGAN_NS, POD, value
-from .test_quality import Clock
 
 OTHER = replace(POD, name="other", uid="uid-1")
 

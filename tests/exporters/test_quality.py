@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from joulery.exporters.services.quality import (
+from joulery.exporters.quality import (
     Counts,
     Key,
     Quality,

@@ -26,6 +26,7 @@ __all__ = [
     "Total",
     "Verdicts",
     "mean_interval",
+    "share",
     "wilson",
 ]
 
@@ -107,8 +108,13 @@ class Quality:
     judged: int
 
 
-def _share(correct: float, judged: int) -> Quality | None:
-    """Return the share of right answers with Wilson's interval; `None` if none was judged."""
+def share(correct: float, judged: int) -> Quality | None:
+    """Return the share of right answers with Wilson's interval; `None` if none was judged.
+
+    Args:
+        correct: How many were right, each judged right or wrong.
+        judged: Out of how many.
+    """
     if not judged:
         return None
     low, high = wilson(correct, judged)
@@ -220,7 +226,7 @@ class _Series:
         """Return the quality in a window."""
         judged, correct = self.counts.within(now_s, window_s)
         if self.binary or not judged:
-            return _share(correct, judged)
+            return share(correct, judged)
         known = self.cached.get(window_s)
         if known is not None and known[0] == (judged, correct):
             return known[1]
@@ -349,4 +355,4 @@ class Verdicts:
         chosen = self._exit == self._exits[exit_taken]
         if window_s is not None:
             chosen &= self._at_s >= now_s - window_s
-        return _share(float(self._value[chosen].sum()), int(chosen.sum()))
+        return share(float(self._value[chosen].sum()), int(chosen.sum()))
