@@ -12,10 +12,11 @@ import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from ..errors import SpecError
-from .web_file import Files, Section, read_yaml
+from .web_file import Files, Section, Watched, read_yaml
 from .web_tls import TLS_KEYS, TLS_REFUSED, read_tls
 
 __all__ = ["WatchedWebConfig", "WebConfig", "load_web_config"]
@@ -78,26 +79,14 @@ class WatchedWebConfig:
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._files = Files()
-        self._told = ""
-        self._config = WebConfig() if path is None else _load(path, self._files)
+        self._none, self._watched = WebConfig(), None
+        if path is not None:
+            again = f"{path}: read again, for it or a certificate changed"
+            self._watched = Watched(partial(_load, path), lambda _: again)
 
     def current(self) -> WebConfig:
         """Return the configuration as it is now; costs a `stat` per file."""
-        if self._path is not None and self._files.changed():
-            # The files of a failed attempt are watched too: they may be what is mended next.
-            self._files = Files()
-            try:
-                self._config = _load(self._path, self._files)
-            except SpecError as error:
-                if str(error) != self._told:
-                    self._told = str(error)
-                    _log.error("%s; what was read before stays in use", error)
-            else:
-                self._told = ""
-                _log.info("%s: read again, for it or a certificate changed", self._path)
-        return self._config
+        return self._none if self._watched is None else self._watched.current()
 
 
 def _load(path: Path, files: Files) -> WebConfig:

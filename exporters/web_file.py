@@ -7,16 +7,21 @@ while it serves must say exactly what is wrong with it. Which keys there are, `w
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import yaml
 
 from ..errors import SpecError
 
-__all__ = ["Files", "Section", "read_yaml"]
+__all__ = ["Files", "Section", "Watched", "read_yaml"]
+
+_log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 _Stamp = tuple[int, ...] | None
 _NULL, _BOOL, _TEXT = (f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "str"))
@@ -53,6 +58,41 @@ class Files:
     def changed(self) -> bool:
         """Return whether a file that was read is another now, has gone, or has come."""
         return any(_stamp(path) != stamp for path, stamp in self._stamps.items())
+
+
+class Watched(Generic[_T]):
+    """What files say, read again when one of them changed.
+
+    New content that is wrong is logged once, and the old stays in use.
+
+    Args:
+        read: Reads the files, through what it is given.
+        again: Says that they were read again, of what was read.
+
+    Raises:
+        SpecError: They are wrong at the start.
+    """
+
+    def __init__(self, read: Callable[[Files], _T], again: Callable[[_T], str]) -> None:
+        self._read, self._again = read, again
+        self._files, self._told = Files(), ""
+        self._current = read(self._files)
+
+    def current(self) -> _T:
+        """Return what the files say now; costs a `stat` per file."""
+        if self._files.changed():
+            # The files of a failed attempt are watched too: they may be what is mended next.
+            self._files = Files()
+            try:
+                self._current = self._read(self._files)
+            except SpecError as error:
+                if str(error) != self._told:
+                    self._told = str(error)
+                    _log.error("%s; what was read before stays in use", error)
+            else:
+                self._told = ""
+                _log.info("%s", self._again(self._current))
+        return self._current
 
 
 def read_yaml(text: str, subject: str) -> yaml.Node | None:

@@ -10,7 +10,6 @@ Who writes this file is trusted, other than who makes a pod: a URL may lead anyw
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,13 +19,11 @@ import yaml
 
 from ...errors import SpecError
 from ..dialects.dialect import Dialect
-from ..web_file import Files, Section, read_yaml
+from ..web_file import Files, Section, Watched, read_yaml
 from .addresses import address
 from .target import Pod, Target
 
 __all__ = ["StaticTargets"]
-
-_log = logging.getLogger(__name__)
 
 _KEYS = ("name", "url", "dialect", "model", "variant", "golden", "infer_url", "addresses")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?", re.ASCII)
@@ -47,28 +44,18 @@ class StaticTargets:
 
     def __init__(self, path: Path, dialects: Sequence[Dialect]) -> None:
         self._path, self._dialects = path, dialects
-        self._files, self._told = Files(), ""
-        self._targets = self._read()
+        self._watched = Watched(
+            self._read, lambda found: f"{path}: read again, for it changed: {len(found)}"
+        )
 
     def current(self) -> tuple[Target, ...]:
         """Return the services as the file names them now; costs a `stat`."""
-        if self._files.changed():
-            self._files = Files()
-            try:
-                self._targets = self._read()
-            except SpecError as error:
-                if str(error) != self._told:
-                    self._told = str(error)
-                    _log.error("%s; what was read before stays in use", error)
-            else:
-                self._told = ""
-                _log.info("%s: read again, for it changed: %d", self._path, len(self._targets))
-        return self._targets
+        return self._watched.current()
 
-    def _read(self) -> tuple[Target, ...]:
+    def _read(self, files: Files) -> tuple[Target, ...]:
         subject = str(self._path)
         try:
-            text = self._files.read(self._path).decode("utf-8")
+            text = files.read(self._path).decode("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             found = error.strerror if isinstance(error, OSError) else str(error)
             raise SpecError(subject, found=found, expected="a list of targets in YAML") from None
