@@ -24,7 +24,7 @@ from .. import __version__
 from ..errors import SpecError
 from . import metrics as m
 from .exposition import Scrape
-from .families import Family, Snapshot
+from .families import Family, Histogram, Snapshot, Summary
 from .metrics import Metric
 
 __all__ = ["attribute_name", "data_of", "otlp_name", "pushing"]
@@ -66,8 +66,8 @@ def _metric(family: Family, start_ns: int, now_ns: int) -> otel.Metric:
     names = [attribute_name(metric, label) for label in metric.labels]
     points = []
     for values, value in family.samples:
-        if not isinstance(value, float):
-            continue  # the energy exporter has no histograms
+        if isinstance(value, Histogram | Summary):
+            continue  # the energy exporter has none
         attributes = {n: v for n, v in zip(names, values, strict=True) if v != ""}
         if "hw.type" in attributes:
             attributes["hw.type"] = _TYPES.get(attributes["hw.type"], attributes["hw.type"])

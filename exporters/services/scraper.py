@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
+from ..dialects.parsing import ScrapeRefused
 from ..dialects.reading import Reading
 from ..families import Family, Sample
 from ..service_metrics import TARGET_PROBLEMS, TARGET_SCRAPE, TARGET_UP
 from .target import Pod, Target
 
-__all__ = ["Read", "Refused", "Scraper"]
+__all__ = ["Read", "Scraper"]
 
 _log = logging.getLogger(__name__)
 
@@ -31,18 +32,10 @@ _MOST_REASONS = 16
 """Of one service; what is beyond counts as other."""
 
 
-class Refused(Exception):
-    """A scrape is not used at all; the reason is one word, for a label."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
-        super().__init__(reason)
-
-
 Read = Callable[[bytes, str, Target], tuple[str, Reading]]
 """Makes a reading of a body, its content type and whose it is, with the dialect's name.
 
-It raises `Refused` when nothing of the body can be used.
+It raises `ScrapeRefused` when nothing of the body can be used.
 """
 
 
@@ -173,7 +166,7 @@ class Scraper:
         try:
             body, content_type = await self._fetched(target, session)
             one.dialect, reading = self._read(body, content_type, target)
-        except Refused as refused:
+        except ScrapeRefused as refused:
             reason = refused.reason
         except TimeoutError:
             reason = "timeout"
@@ -206,13 +199,13 @@ class Scraper:
         # Pods have certificates of their own making, for names that are not their addresses.
         async with session.get(target.url, allow_redirects=False, ssl=False) as response:
             if response.status != 200:
-                raise Refused(f"status_{response.status}")
+                raise ScrapeRefused(f"status_{response.status}")
             body = bytearray()
             async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
                 body += chunk
                 if len(body) > self._most_bytes:
                     response.close()
-                    raise Refused("too_large")
+                    raise ScrapeRefused("too_large")
             return bytes(body), response.headers.get("Content-Type", "")
 
 

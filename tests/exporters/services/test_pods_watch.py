@@ -63,6 +63,14 @@ async def following(
     assert not followed.watch.connected
 
 
+@contextlib.asynccontextmanager
+async def watched(tmp_path: Path) -> AsyncIterator[tuple[ApiServer, Followed]]:
+    """Serve a node that has no pods yet, and follow it."""
+    server = ApiServer()
+    async with server.serving(), following(server.kubeconfig(tmp_path)) as followed:
+        yield server, followed
+
+
 def test_pods_come_change_and_go(tmp_path: Path) -> None:
     """Each pod is known as it is now; what nobody needs to know is told to nobody."""
 
@@ -101,11 +109,7 @@ def test_a_node_without_pods_is_told(tmp_path: Path) -> None:
     """That there is no pod is news too, once."""
 
     async def body() -> None:
-        server = ApiServer()
-        async with (
-            server.serving(),
-            following(server.kubeconfig(tmp_path)) as followed,
-        ):
+        async with watched(tmp_path) as (_, followed):
             await followed.until(lambda: followed.told == [()])
 
     asyncio.run(body())
@@ -115,11 +119,7 @@ def test_a_watch_that_ends_goes_on_where_it_was(tmp_path: Path) -> None:
     """After the server ends a watch, the next begins at the newest version, without a new list."""
 
     async def body() -> None:
-        server = ApiServer()
-        async with (
-            server.serving(),
-            following(server.kubeconfig(tmp_path)) as followed,
-        ):
+        async with watched(tmp_path) as (server, followed):
             await followed.until(lambda: len(server.asked) == 2)
             await server.put(pod_json("a"))
             await server.bookmark()
@@ -140,11 +140,7 @@ def test_missed_changes(tmp_path: Path) -> None:
     """Where the server has forgotten the changes since, all pods are listed, from its store."""
 
     async def body() -> None:
-        server = ApiServer()
-        async with (
-            server.serving(),
-            following(server.kubeconfig(tmp_path)) as followed,
-        ):
+        async with watched(tmp_path) as (server, followed):
             await server.put(pod_json("gone"))
             await followed.until(lambda: followed.names == {"gone"})
             await server.error(410)
@@ -262,11 +258,7 @@ def test_nonsense(tmp_path: Path, line: bytes) -> None:
     """What cannot be understood is counted, and the pods are listed again."""
 
     async def body() -> None:
-        server = ApiServer()
-        async with (
-            server.serving(),
-            following(server.kubeconfig(tmp_path)) as followed,
-        ):
+        async with watched(tmp_path) as (server, followed):
             await followed.until(lambda: len(server.asked) >= 2)
             await server.say(line)
             await server.put(pod_json("a"))
@@ -280,11 +272,7 @@ def test_line_ends_in_annotations(tmp_path: Path) -> None:
     """A pod whose annotations hold the line ends of Unicode does not break off the watch."""
 
     async def body() -> None:
-        server = ApiServer()
-        async with (
-            server.serving(),
-            following(server.kubeconfig(tmp_path)) as followed,
-        ):
+        async with watched(tmp_path) as (server, followed):
             await followed.until(lambda: len(server.asked) == 2)
             for name, text in (("a", "\x85"), ("b", "\u2028\u2029"), ("c", "\x1c\v\f\r\n")):
                 await server.put(pod_json(name, annotations={"joulery.io/model": text}))

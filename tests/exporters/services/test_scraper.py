@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from joulery.exporters.dialects.parsing import ScrapeRefused
 from joulery.exporters.dialects.reading import Reading, told
 from joulery.exporters.families import Family
 from joulery.exporters.metrics import Metric
 from joulery.exporters.service_metrics import ITEMS, TARGET_PROBLEMS, TARGET_UP
-from joulery.exporters.services.scraper import Refused, Scraper
+from joulery.exporters.services.scraper import Scraper
 from joulery.exporters.services.target import Pod, Target
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -25,7 +26,7 @@ def understand(body: bytes, content_type: str, _: Target) -> tuple[str, Reading]
     """Read a body that is a number, the simplest dialect there can be."""
     assert content_type.startswith("text/plain")
     if body == b"foreign":
-        raise Refused("no_dialect")
+        raise ScrapeRefused("no_dialect")
     value = told(ITEMS, float(body), model="m")
     return "plain", Reading(told=(value,), problems={"odd": 1} if body == b"13" else {})
 
