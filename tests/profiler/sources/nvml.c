@@ -13,6 +13,8 @@
      mig nogpm gpmdenied                GPU 0 is cut in three; no activity of instances
      utildenied utilunsupported         processes tell no utilisation
      garbage norates exclusive          nonsense samples; no rates; one process at a time
+     pulses                             GPU 0 works for 8 s and rests for 8 s, by its clock: 200 W
+                                        more, and the percentages; at rest all are 0
      display                            something else, never sampled, keeps GPU 0 40 % busy
    FAKE_NVML_PROCESSES  GPU 0, "pid:percent:type", type C compute, M client or S server of MPS;
                         percent "-": runs, but without a sample
@@ -81,8 +83,13 @@ static double now_s(void) {
 static double tick(double time_s, double period_s) {
     return period_s * (double)(long long)(time_s / period_s + 1e-6);
 }
+static double worked_s(double time_s) {
+    double whole = (double)(long long)(time_s / 16), part_s = time_s - 16 * whole;
+    return 8 * whole + (part_s < 8 ? part_s : 8);
+}
+static int rests(double time_s) { return has("pulses") && time_s - 16 * (double)(long long)(time_s / 16) >= 8; }
 static double energy_j(double time_s) {
-    double sum = 0;
+    double sum = has("pulses") ? 200 * worked_s(time_s) : 0;
     for (unsigned i = 0; i < changes && history[i].time_s < time_s; i++) {
         double end_s = i + 1 < changes && history[i + 1].time_s < time_s ? history[i + 1].time_s : time_s;
         sum += 1e-3 * history[i].mw * (end_s - history[i].time_s);
@@ -92,7 +99,7 @@ static double energy_j(double time_s) {
 static unsigned power_mw(double time_s) {
     unsigned mw = history[0].mw;
     for (unsigned i = 0; i < changes && history[i].time_s <= time_s; i++) mw = history[i].mw;
-    return mw;
+    return mw + (has("pulses") && !rests(time_s) ? 200000 : 0);
 }
 void fake_power_mw(unsigned mw) {
     if (changes == sizeof history / sizeof *history) abort();
@@ -225,6 +232,7 @@ static unsigned each_process(void (*take)(unsigned, int, char, void *), void *to
     for (; set != NULL && *set; set = strchr(set, ',') ? strchr(set, ',') + 1 : NULL, count++) {
         char *rest, *colon = strchr(set, ':');
         int percent = colon[1] == '-' ? -1 : (int)strtol(colon + 1, &rest, 10);
+        if (percent > 0 && rests(now_s())) percent = 0;
         take((unsigned)strtoul(set, NULL, 10), percent, strchr(colon + 1, ':')[1], to);
     }
     return count;
