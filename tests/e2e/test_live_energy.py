@@ -18,11 +18,14 @@ from .conftest import INTERVAL_S, Release, Truth
 from .server import Prometheus
 
 _PROGRAMS = {
-    "camera": loop(60_000),
-    "forecast": loop(25_000),
-    "fusion": loop(10_000),
-    "batch": loop(40_000, on_s=12, off_s=10),
+    "camera": loop(12_000, on_s=7, off_s=4),
+    "forecast": loop(6_000, on_s=9, off_s=5),
+    "fusion": loop(3_000, on_s=5, off_s=3),
+    "batch": loop(20_000, on_s=12, off_s=10),
 }
+"""Services whose load comes and goes, each in a rhythm of its own. Where all work all the time, the
+node is full, and nothing but chance tells one's second of work from another's."""
+
 _REST_S = 40.0
 """Without load at first, so that something can be learned of idle power."""
 _APART_S = 12.0
