@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import aiohttp
@@ -23,6 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 from rich.console import Console
 from rich.table import Table
 
+import joulery.campaigns  # noqa: F401  it tells ONNX Runtime not to report, also in the bare handler
 from joulery.profiler.oip import Message, encode_request
 
 __all__ = ["main"]
@@ -144,16 +146,20 @@ def main() -> None:
         )
         ours = [sys.executable, "-m", "joulery.campaigns.scenarios.server", "--name", "m"]
         servers = [bare]
-        for batch in ("1", "8"):
-            for binary in (True, False):
-                servers.append(
-                    Peer(
-                        name=f"joulery, batch {batch}, {'binary' if binary else 'JSON'}",
-                        command=[*ours, "--model", str(model), "--batch", batch],
-                        path="/v2/models/m/infer",
-                        message=encode_request({"x": tensor}, binary=binary),
-                    )
+        profiled = ["--metrics-port", "0"]
+        for batch, binary, more in (
+            *product(("1", "8"), (True, False), ([],)),
+            ("1", True, profiled),
+        ):
+            encoding = "binary" if binary else "JSON"
+            servers.append(
+                Peer(
+                    name=f"joulery, batch {batch}, {encoding}{', profiled' if more else ''}",
+                    command=[*ours, "--model", str(model), "--batch", batch, *more],
+                    path="/v2/models/m/infer",
+                    message=encode_request({"x": tensor}, binary=binary),
                 )
+            )
         for peer in servers:
             table.add_row(*measure(peer))
     Console().print(table)

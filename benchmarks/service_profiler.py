@@ -1,19 +1,24 @@
 """What `ServiceProfiler` adds to a request, beside a plain prometheus_client histogram.
 
-Every way answers the same empty request, in turns, in one process; spans and metrics go to a real
-OTLP receiver in another process, so that pushing is part of the cost.
+Every way answers the same empty request, in turns, in one process; spans, metrics and answers go
+to a real receiver in another process, so that pushing is part of the cost.
 """
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 
 import prometheus_client
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Tracer
 from rich.console import Console
 from rich.table import Table
 
@@ -46,7 +51,9 @@ def bare() -> None:
     """Answer a request, unprofiled."""
 
 
-def ways(metrics: ServiceProfiler, spans: ServiceProfiler) -> dict[str, Callable[[], object]]:
+def ways(
+    metrics: ServiceProfiler, answers: ServiceProfiler, spans: ServiceProfiler, tracer: Tracer
+) -> dict[str, Callable[[], object]]:
     """Return what is compared: each answers one request."""
     registry = prometheus_client.CollectorRegistry()
     observe = prometheus_client.Histogram(
@@ -54,6 +61,10 @@ def ways(metrics: ServiceProfiler, spans: ServiceProfiler) -> dict[str, Callable
     ).labels("m", "ok")
     provider = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False)
     record = provider.get_meter("benchmark").create_histogram("duration", unit="s").record
+
+    # What the profiler says of a request below.
+    labels = {"model": "m", "variant": "v", "outcome": "ok", "exit": "early", "precision": "int8"}
+    numbers = itertools.count()  # ids are the clients'
 
     def by_prometheus() -> None:
         began_s = time.perf_counter()
@@ -63,13 +74,27 @@ def ways(metrics: ServiceProfiler, spans: ServiceProfiler) -> dict[str, Callable
     def by_opentelemetry() -> None:
         began_s = time.perf_counter()
         bare()
-        record(time.perf_counter() - began_s, {"model": "m", "outcome": "ok"})
+        record(time.perf_counter() - began_s, labels)
+
+    def by_opentelemetry_with_spans() -> None:
+        began_s = time.perf_counter()
+        with tracer.start_as_current_span("inference m") as span:
+            bare()
+            span.set_attributes(labels)
+            record(time.perf_counter() - began_s, labels)
 
     def by_profiler() -> None:
         with metrics.request(batch=8) as request:
             bare()
             request.exit_taken("early")
             request.precision("int8")
+
+    def by_profiler_with_answers() -> None:
+        with answers.request(batch=8, request_id=f"request-{next(numbers)}") as request:
+            bare()
+            request.exit_taken("early")
+            request.precision("int8")
+            request.predicted(7)
 
     def by_profiler_with_spans() -> None:
         with spans.request(batch=8) as request:
@@ -81,8 +106,10 @@ def ways(metrics: ServiceProfiler, spans: ServiceProfiler) -> dict[str, Callable
         "bare call": bare,
         "prometheus_client: Histogram.observe": by_prometheus,
         "OpenTelemetry SDK: Histogram.record": by_opentelemetry,
+        "OpenTelemetry SDK: the same and a span": by_opentelemetry_with_spans,
         "joulery: metrics": by_profiler,
         "joulery: metrics, decorator": metrics(bare),
+        "joulery: metrics, an id and its answer told": by_profiler_with_answers,
         "joulery: metrics and spans": by_profiler_with_spans,
     }
 
@@ -100,15 +127,20 @@ def times_us(answer: Callable[[], object]) -> list[float]:
 def measured(endpoint: str) -> dict[str, list[float]]:
     """Return the sorted times of every way; they take turns, so that all meet the same noise."""
     metrics = ServiceProfiler("m", "v", export="prometheus", port=0)
+    answers = ServiceProfiler("m", "v", export="prometheus", port=0, answers=endpoint)
     spans = ServiceProfiler("m", "v", endpoint=endpoint)
-    compared = ways(metrics, spans)
+    exporter = OTLPSpanExporter(f"{endpoint}/v1/traces")
+    traced = TracerProvider(shutdown_on_exit=False)
+    traced.add_span_processor(BatchSpanProcessor(exporter))
+    compared = ways(metrics, answers, spans, traced.get_tracer("benchmark"))
     found: dict[str, list[float]] = {name: [] for name in compared}
     for _ in range(_ROUNDS):
         for name, answer in compared.items():
             found[name] += times_us(answer)
             time.sleep(0.05)  # spans are pushed in batches: 1000 fit the queue of 2048
-    metrics.close()
-    spans.close()
+    for profiler in (metrics, answers, spans):
+        profiler.close()
+    traced.shutdown()
     return {name: sorted(some) for name, some in found.items()}
 
 

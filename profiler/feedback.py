@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -55,7 +56,9 @@ class FeedbackStore:
 
     def __init__(self, *, keep_s: float, limit: int, clock: Callable[[], float]) -> None:
         self._keep_s, self._limit, self._clock = keep_s, limit, clock
-        self._entries: dict[str, _Entry] = {}  # in the order in which they run out
+        # In the order in which they run out. A dict would look for its first entry among all that
+        # were there before.
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -69,7 +72,7 @@ class FeedbackStore:
             self._entries.pop(request_id, None)
             self._entries[request_id] = _Entry(now_s + self._keep_s)
             if len(self._entries) > self._limit:
-                del self._entries[next(iter(self._entries))]
+                self._entries.popitem(last=False)
 
     def end(self, request_id: str, attributes: Attributes) -> list[Joined]:
         """Say how a request ended; returns the values that waited for it."""
@@ -97,7 +100,5 @@ class FeedbackStore:
             return Joined(metric, value, entry.attributes)
 
     def _expire(self, now_s: float) -> None:
-        for request_id, entry in list(self._entries.items()):
-            if entry.until_s > now_s:
-                return
-            del self._entries[request_id]
+        while self._entries and self._entries[next(iter(self._entries))].until_s <= now_s:
+            self._entries.popitem(last=False)

@@ -49,6 +49,7 @@ _COUNTERS = (
     ("requests", "{request}", "Requests that were answered, failed or were given up"),
     ("items", "{item}", "Items in the batches of requests"),
     ("batches", "{request}", "Requests by batch size; above 16 the next power of two"),
+    ("answers", "{answer}", "Answers told so that labels can be joined, by what became of them"),
     ("feedback", "{value}", "Values of feedback by what became of them"),
     ("labels.folded", "{value}", f"Values that a label counts as '{OTHER}', having too many"),
 )
@@ -152,11 +153,12 @@ class BoundedLabels:
 class Series:
     """The labels of requests that end alike, put together once."""
 
-    __slots__ = ("duration", "quality", "requests")
+    __slots__ = ("duration", "is_ok", "quality", "requests")
 
     def __init__(
         self, constant: Labels, outcome: str, error: str | None, exit_: str | None, form: str | None
     ) -> None:
+        self.is_ok = outcome == "ok"
         ended = {"outcome": outcome, "error_type": error}
         shape = {"exit": exit_, "precision": form}
         known = {key: value for key, value in shape.items() if value is not None}

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ..errors import TrialError
 
 __all__ = [
+    "BINARY_EXTENSION",
     "DATATYPES",
     "HEADER_LENGTH",
     "InferenceRequest",
@@ -32,6 +33,7 @@ __all__ = [
     "decode_response",
     "encode_request",
     "encode_response",
+    "takes_binary",
 ]
 
 Tensors = Mapping[str, NDArray[np.generic]]
@@ -39,6 +41,9 @@ Tensors = Mapping[str, NDArray[np.generic]]
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 """HTTP header: bytes of JSON before the binary tensors."""
+
+BINARY_EXTENSION = "binary_tensor_data"
+"""How a server's metadata names the extension; a server that does not, reads JSON alone."""
 
 _HEADER_LOWER = HEADER_LENGTH.lower()
 
@@ -205,6 +210,16 @@ def decode_response(message: Message) -> InferenceResponse:
         id=_optional_text(head, "id"),
         parameters=_parameters(head, "response"),
     )
+
+
+def takes_binary(metadata: bytes) -> bool:
+    """Return whether a server's metadata, the body of `GET /v2`, names the binary extension."""
+    try:
+        told = json.loads(metadata)
+    except (ValueError, RecursionError):
+        return False
+    extensions = told.get("extensions") if isinstance(told, dict) else None
+    return isinstance(extensions, list) and BINARY_EXTENSION in extensions
 
 
 def _known() -> str:

@@ -1,37 +1,26 @@
 """What an AI service embeds: latency, outcome, batch, exit, precision and quality of its requests.
 
-`ServiceProfiler` times and labels; `instruments` names what is recorded, `feedback` joins late
-judgements with their requests, and `telemetry` decides where it all goes.
+`ServiceProfiler` is all that a service needs to know; `request` is one request, `recorder` labels
+and counts them, `instruments` names what is recorded, `feedback` joins late judgements, `answers`
+tells the service exporter what was answered, and `telemetry` decides where it all goes.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import inspect
 import logging
-import math
 import os
 import time
-import uuid
-from collections.abc import AsyncIterator, Callable, Generator
-from contextvars import ContextVar, Token
-from typing import Any, TypeVar, cast, overload
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
 
-from opentelemetry import context as otel_context
 from opentelemetry.metrics import MeterProvider
-from opentelemetry.trace import (
-    Span,
-    Status,
-    StatusCode,
-    Tracer,
-    TracerProvider,
-    set_span_in_context,
-)
+from opentelemetry.trace import TracerProvider
 
-from .. import __version__
-from .feedback import Feedback, FeedbackStore, Joined
-from .instruments import BoundedLabels, Labels, Series, instruments_of
+from .calls import around_calls
+from .feedback import Feedback
+from .recorder import Recorder
+from .request import Request, current_request
 from .telemetry import (
     Export,
     Telemetry,
@@ -46,136 +35,6 @@ __all__ = ["Request", "ServiceProfiler", "current_request"]
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Batch = int | Callable[..., int]
 _log = logging.getLogger(__name__)
-
-
-class Request:
-    """One request being answered; `ServiceProfiler.request` makes it."""
-
-    __slots__ = (
-        "_ambient",
-        "_attached",
-        "_began_s",
-        "_ended",
-        "_error",
-        "_exit",
-        "_id",
-        "_precision",
-        "_profiler",
-        "_reset",
-        "_span",
-        "batch",
-    )
-
-    def __init__(
-        self,
-        profiler: ServiceProfiler,
-        *,
-        batch: int,
-        request_id: str | None,
-        started_s: float | None,
-        ambient: bool,
-    ) -> None:
-        self.batch = batch
-        self._profiler, self._began_s, self._ambient = profiler, started_s, ambient
-        self._exit: str | None = None
-        self._precision: str | None = None
-        self._error: str | None = None
-        self._ended: Series | None = None
-        self._span: Span | None = None
-        self._attached: Token[otel_context.Context] | None = None
-        self._reset: Token[Request | None] | None = None
-        self._id = request_id
-        if request_id is not None:
-            profiler._feedback.begin(request_id)
-
-    @property
-    def id(self) -> str:
-        """The id under which feedback finds this request; made up when none was given."""
-        if self._id is None:
-            self._id = uuid.uuid4().hex
-            self._profiler._feedback.begin(self._id)
-            if self._ended is not None:
-                self._profiler._feedback.end(self._id, self._ended.quality)
-        return self._id
-
-    def exit_taken(self, name: str) -> None:
-        """Say by which exit of an early-exit model the answer came."""
-        self._exit = self._profiler._labels.admit("exit", name)
-
-    def precision(self, name: str) -> None:
-        """Say in which precision the answer was computed."""
-        self._precision = self._profiler._labels.admit("precision", name)
-
-    def failed(self, error_type: str) -> None:
-        """Count this request as an error though it raises nothing, for instance "timeout"."""
-        self._error = error_type
-
-    def __enter__(self) -> Request:
-        profiler = self._profiler
-        now_s = profiler._clock()
-        if self._began_s is None:
-            self._began_s = now_s
-        if profiler._tracer is not None:
-            self._span = profiler._tracer.start_span(
-                profiler._span_name,
-                start_time=time.time_ns() - int(1e9 * (now_s - self._began_s)),
-            )
-            if self._ambient:
-                self._attached = otel_context.attach(set_span_in_context(self._span))
-        if self._ambient:
-            self._reset = _current.set(self)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, _: object) -> None:
-        duration_s = max(0.0, self._profiler._clock() - cast("float", self._began_s))
-        if self._reset is not None:
-            # Left in another context than entered (a generator closed elsewhere): that one is gone.
-            with contextlib.suppress(ValueError):
-                _current.reset(self._reset)
-        outcome = "ok"
-        if kind is not None:
-            # Cancelled tasks, closed generators and interrupts are not the service's mistakes.
-            outcome = "error" if issubclass(kind, Exception) else "cancelled"
-            self._error = kind.__qualname__
-        elif self._error is not None:
-            outcome = "error"
-        self._profiler._record(self, outcome, duration_s)
-        if self._span is not None:
-            self._end_span(self._span, outcome, error)
-
-    def _end_span(self, span: Span, outcome: str, error: object) -> None:
-        if self._attached is not None:
-            otel_context.detach(self._attached)
-        # All at once at the end, which is cheaper than at both ends.
-        known = {
-            **self._profiler._span_attributes,
-            "joulery.batch": self.batch,
-            "joulery.exit": self._exit,
-            "joulery.precision": self._precision,
-            "joulery.request.id": self._id,
-            "error.type": self._error,
-        }
-        span.set_attributes({key: value for key, value in known.items() if value is not None})
-        if outcome == "error":
-            span.set_status(Status(StatusCode.ERROR, str(error) if error else self._error))
-            if isinstance(error, Exception):
-                span.record_exception(error)
-        span.end()
-
-
-_current: ContextVar[Request | None] = ContextVar("joulery_request", default=None)
-
-
-def current_request() -> Request:
-    """Return the innermost request that this thread or task is answering.
-
-    Raises:
-        LookupError: When there is none.
-    """
-    request = _current.get()
-    if request is None:
-        raise LookupError("no request is being answered here")
-    return request
 
 
 class ServiceProfiler:
@@ -206,10 +65,14 @@ class ServiceProfiler:
         label_limit: How many values each label may have; the others count as "other".
         feedback_s: How long a request can be judged.
         feedback_limit: How many requests can be, at most.
+        answers: Base URL of the service exporter, which joins answers with labels by request id;
+            default is what `JOULERY_ANSWERS_URL` says, "" is nowhere. Requests that were answered
+            without an error and whose id is known are told.
         clock: Monotonic seconds; `started_s` is on this clock.
 
     Raises:
-        SpecError: When the environment asks for what is not known, or the port is taken.
+        SpecError: When the environment asks for what is not known, the port is taken, or `answers`
+            is no URL.
         ValueError: When the model has no name.
     """
 
@@ -226,12 +89,12 @@ class ServiceProfiler:
         label_limit: int = 16,
         feedback_s: float = 3600.0,
         feedback_limit: int = 10_000,
+        answers: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not model:
             raise ValueError("a profiled model needs a name")
         self.model, self.variant = model, variant
-        self._clock = clock
         self._telemetry: Telemetry | None = None
         given = (export, endpoint, port, meter_provider, tracer_provider)
         own = applications_providers() if given == (None,) * len(given) else None
@@ -248,21 +111,19 @@ class ServiceProfiler:
                     "OTEL_METRICS_EXPORTER=otlp pushes it",
                     model,
                 )
-        self._instruments = instruments_of(meter_provider)
-        constant = (("model", model), *([("variant", variant)] if variant else []))
-        self._constant: Labels = tuple(constant)
-        self._labels = BoundedLabels(label_limit, self._instruments, self._constant)
-        # By how requests end and how large they are: as many as labels allow.
-        self._series: dict[tuple[str | None, ...], Series] = {}
-        self._sizes: dict[int, Labels] = {}
-        self._feedback = FeedbackStore(keep_s=feedback_s, limit=feedback_limit, clock=clock)
-        self._tracer: Tracer | None = None
-        if tracer_provider is not None:
-            self._tracer = tracer_provider.get_tracer("joulery", __version__)
-        self._span_name = f"inference {model}"
-        self._span_attributes: dict[str, str | int] = {"gen_ai.request.model": model}
-        if variant:
-            self._span_attributes["joulery.variant"] = variant
+        if answers is None:
+            answers = os.environ.get("JOULERY_ANSWERS_URL", "")
+        self._recorder = Recorder(
+            model,
+            variant,
+            meter_provider=meter_provider,
+            tracer_provider=tracer_provider,
+            label_limit=label_limit,
+            feedback_s=feedback_s,
+            feedback_limit=feedback_limit,
+            answers=answers,
+            clock=clock,
+        )
 
     @property
     def url(self) -> str | None:
@@ -279,7 +140,9 @@ class ServiceProfiler:
             request_id: The id under which feedback will come.
             started_s: When it should have started, if it had to wait; latency counts from here.
         """
-        return Request(self, batch=batch, request_id=request_id, started_s=started_s, ambient=True)
+        return Request(
+            self._recorder, batch=batch, request_id=request_id, started_s=started_s, ambient=True
+        )
 
     def feedback(self, request_id: str, /, **metrics: float) -> bool:
         """Judge an answer: one or several metrics by name, each once.
@@ -290,7 +153,7 @@ class ServiceProfiler:
         Returns:
             Whether all of them were joined.
         """
-        fates = [self._judge(request_id, name, value) for name, value in metrics.items()]
+        fates = [self._recorder.judge(request_id, name, value) for name, value in metrics.items()]
         return all(fate is Feedback.JOINED for fate in fates)
 
     def flush(self) -> None:
@@ -300,6 +163,7 @@ class ServiceProfiler:
 
     def close(self) -> None:
         """Push once more and stop exporting, once no other profiler uses the same exporter."""
+        self._recorder.close()
         telemetry, self._telemetry = self._telemetry, None
         if telemetry is not None:
             release(telemetry)
@@ -323,73 +187,10 @@ class ServiceProfiler:
         return self._profiled(function, batch=batch)
 
     def _profiled(self, function: _Function, *, batch: _Batch) -> _Function:
-        def request(args: Any, kwargs: Any, *, ambient: bool = True) -> Request:
+        def request(args: Any, kwargs: Any, *, ambient: bool) -> Request:
             size = batch(*args, **kwargs) if callable(batch) else batch
-            return Request(self, batch=size, request_id=None, started_s=None, ambient=ambient)
+            return Request(
+                self._recorder, batch=size, request_id=None, started_s=None, ambient=ambient
+            )
 
-        def called(*args: Any, **kwargs: Any) -> Any:
-            with request(args, kwargs):
-                return function(*args, **kwargs)
-
-        async def awaited(*args: Any, **kwargs: Any) -> Any:
-            with request(args, kwargs):
-                return await function(*args, **kwargs)
-
-        def generated(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-            with request(args, kwargs, ambient=False):
-                return (yield from function(*args, **kwargs))
-
-        async def streamed(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-            with request(args, kwargs, ambient=False):
-                async with contextlib.aclosing(function(*args, **kwargs)) as items:
-                    async for item in items:
-                        yield item
-
-        wrapper: Callable[..., Any] = called
-        if inspect.iscoroutinefunction(function):
-            wrapper = awaited
-        elif inspect.isasyncgenfunction(function):
-            wrapper = streamed
-        elif inspect.isgeneratorfunction(function):
-            wrapper = generated
-        return cast("_Function", functools.wraps(function)(wrapper))
-
-    def _record(self, request: Request, outcome: str, duration_s: float) -> None:
-        error = None
-        if request._error is not None:
-            error = self._labels.admit("error_type", request._error)
-        key = (outcome, error, request._exit, request._precision)
-        series = self._series.get(key)
-        if series is None:
-            series = self._series[key] = Series(self._constant, *key)
-        request._ended = series
-        self._instruments.duration.record(duration_s, series.duration)
-        size = max(0, request.batch)
-        # Above 16 the next power of two, so that there are few.
-        size_class = size if size <= 16 else 1 << (size - 1).bit_length()
-        sized = self._sizes.get(size_class)
-        if sized is None:
-            sized = (*self._constant, ("batch_size", str(size_class)))
-            self._sizes[size_class] = sized
-        self._instruments.count(
-            ("requests", series.requests, 1), ("items", self._constant, size), ("batches", sized, 1)
-        )
-        if request._id is not None:
-            for joined in self._feedback.end(request._id, series.quality):
-                self._record_quality(joined)
-
-    def _judge(self, request_id: str, metric: str, value: float) -> Feedback:
-        name = self._labels.admit("metric", metric)
-        fate: Feedback | Joined = Feedback.INVALID
-        if math.isfinite(value) and value >= 0:
-            fate = self._feedback.give(request_id, name, float(value))
-        if isinstance(fate, Joined):
-            self._record_quality(fate)
-            fate = Feedback.JOINED
-        labels = (*self._constant, ("metric", name), ("outcome", str(fate)))
-        self._instruments.count(("feedback", labels, 1))
-        return fate
-
-    def _record_quality(self, joined: Joined) -> None:
-        attributes = {**joined.attributes, "metric": joined.metric}
-        self._instruments.quality.record(joined.value, attributes)
+        return around_calls(function, request)

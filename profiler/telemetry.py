@@ -27,6 +27,7 @@ from opentelemetry.sdk.metrics.export import (
     MetricsData,
     PeriodicExportingMetricReader,
 )
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
 from prometheus_client import CollectorRegistry, start_http_server
 
@@ -39,6 +40,7 @@ __all__ = [
     "applications_providers",
     "destination",
     "open_telemetry",
+    "own_pod",
     "release",
 ]
 
@@ -272,6 +274,13 @@ class Telemetry:
             ) from error
         self.url = f"http://{host}:{self._server[0].server_port}/metrics"
         return PrometheusMetricReader(scope_info_enabled=False, registry=registry)
+
+
+def own_pod() -> dict[str, str]:
+    """Return the pod that `OTEL_RESOURCE_ATTRIBUTES` says we are: `namespace`, `name`, `uid`."""
+    found = Resource.create().attributes
+    names = {key: f"k8s.pod.{key}" for key in ("name", "uid")} | {"namespace": "k8s.namespace.name"}
+    return {key: str(found[name]) for key, name in names.items() if found.get(name)}
 
 
 _lock = threading.Lock()

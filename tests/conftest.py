@@ -12,6 +12,8 @@ from typing import NoReturn
 
 import pytest
 
+import joulery.campaigns  # noqa: F401  before a test loads ONNX Runtime: it says what that may do
+
 __all__ = ["REPOSITORY", "require_program", "test_data"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]

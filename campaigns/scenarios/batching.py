@@ -1,36 +1,29 @@
 """Run an ONNX model for many requests at once, as Triton's dynamic batcher does.
 
 Requests that wait together are joined on axis 0, answered in one model run on one worker thread,
-and split again. HTTP is elsewhere (`server`), and so is the protocol (`oip`).
+and split again. The model itself is elsewhere (`model`), and so are HTTP (`endpoints`) and the
+protocol (`oip`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from ...errors import SpecError, TrialError
-from ...profiler.oip import DATATYPES, ProtocolError, datatype_of
+from ...errors import TrialError
 from .base import Tensors
+from .model import Model
+from .statistics import Run, Statistics
 
-__all__ = ["Batcher", "Model", "Overloaded", "Served", "TensorSpec", "listed"]
-
-
-_ONNX_DATATYPES = {f"tensor({name.lower()})": name for name in DATATYPES} | {
-    "tensor(float16)": "FP16",
-    "tensor(float)": "FP32",
-    "tensor(double)": "FP64",
-}
+__all__ = ["Batcher", "Overloaded", "Served"]
 
 
 class Overloaded(TrialError):
@@ -38,104 +31,12 @@ class Overloaded(TrialError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TensorSpec:
-    """One input or output of a model; -1 in `shape` is an axis of any length."""
-
-    name: str
-    datatype: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """Answers to one request, and how many requests the same model run answered."""
+    """Answers to one request, and how many requests and rows the same model run answered."""
 
     outputs: Tensors
     batch: int
-
-
-class Model:
-    """An ONNX model, loaded.
-
-    Args:
-        path: The ONNX file.
-        threads: Threads of one model run.
-
-    Raises:
-        SpecError: When the file is missing, is no ONNX model, or has tensors that the protocol
-            cannot carry or that lack a leading axis for batches.
-    """
-
-    def __init__(self, path: Path, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        # Threads that spin between runs take energy that no request asked for.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if not path.is_file():
-            raise SpecError(f"model {path}", found="no such file", expected="an ONNX file")
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # the runtime's errors share no other base
-            raise SpecError(
-                f"model {path}", found=_one_line(error), expected="an ONNX file that can be loaded"
-            ) from error
-        self.inputs = tuple(_spec(node, path) for node in self._session.get_inputs())
-        self.outputs = tuple(_spec(node, path) for node in self._session.get_outputs())
-        self._specs = {spec.name: spec for spec in self.inputs}
-        self._names = [spec.name for spec in self.outputs]
-
-    @property
-    def batches(self) -> bool:
-        """Whether the leading axis of every tensor may have any length."""
-        return all(spec.shape[0] == -1 for spec in (*self.inputs, *self.outputs))
-
-    def rows(self, inputs: Tensors) -> int:
-        """Check a request's inputs and return the length of their common leading axis.
-
-        Raises:
-            ProtocolError: When an input is unknown, missing, or of the wrong datatype or shape.
-        """
-        if inputs.keys() != self._specs.keys():
-            raise ProtocolError(
-                "inputs", found=listed(inputs.keys()), expected=listed(self._specs.keys())
-            )
-        lengths: set[int] = set()
-        for name, spec in self._specs.items():
-            tensor = inputs[name]
-            if DATATYPES[spec.datatype] != tensor.dtype:
-                raise ProtocolError(
-                    f"input {name!r}",
-                    found=f"datatype {datatype_of(tensor.dtype)}",
-                    expected=spec.datatype,
-                )
-            if not _fits(tensor.shape, spec.shape):
-                raise ProtocolError(
-                    f"input {name!r}",
-                    found=f"shape {list(tensor.shape)}",
-                    expected=f"{list(spec.shape)}, where -1 is any length of 1 or more",
-                )
-            lengths.add(tensor.shape[0])
-        if len(lengths) != 1:
-            raise ProtocolError(
-                "inputs", found=f"leading axes of {sorted(lengths)}", expected="one length for all"
-            )
-        return lengths.pop()
-
-    def run(self, inputs: Tensors) -> dict[str, NDArray[np.generic]]:
-        """Run the model once.
-
-        Raises:
-            TrialError: When the runtime fails, with its reason.
-        """
-        try:
-            answers = self._session.run(self._names, inputs)
-        except Exception as error:  # the runtime's errors share no other base
-            raise TrialError("model run", found=_one_line(error)) from error
-        return dict(zip(self._names, answers, strict=True))
+    rows: int
 
 
 @dataclass(slots=True)
@@ -145,7 +46,7 @@ class _Waiting:
     inputs: Tensors
     rows: int
     form: tuple[tuple[int, ...], ...]
-    since_s: float
+    since_ns: int
     answer: asyncio.Future[Served]
 
 
@@ -160,16 +61,31 @@ class Batcher:
         batch: Most rows of one batch.
         wait_s: Longest time a request waits for others, in seconds.
         queue_limit: Most requests that may wait.
+        constants: What each run is given beside the requests' inputs.
+        statistics: Told of every run.
     """
 
-    def __init__(self, model: Model, *, batch: int, wait_s: float, queue_limit: int) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        batch: int,
+        wait_s: float,
+        queue_limit: int,
+        constants: Mapping[str, NDArray[np.generic]],
+        statistics: Statistics,
+    ) -> None:
         self._model = model
         self._batch = batch
-        self._wait_s = wait_s if batch > 1 else 0.0
+        self._wait_ns = int(1e9 * wait_s) if batch > 1 else 0
+        self._constants = dict(constants)
+        self._statistics = statistics
         self._queue_limit = queue_limit
         self._queue: deque[_Waiting] = deque()
         self._rows = 0
         self._running = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._jobs: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
@@ -195,19 +111,30 @@ class Batcher:
         waiting = _Waiting(
             inputs=inputs,
             rows=rows,
-            form=tuple(tensor.shape[1:] for tensor in inputs.values()),
-            since_s=self._loop.time(),
+            # In the model's order: clients give their inputs in any.
+            form=tuple(inputs[spec.name].shape[1:] for spec in self._model.inputs),
+            since_ns=time.monotonic_ns(),
             answer=self._loop.create_future(),
         )
         self._queue.append(waiting)
         self._rows += rows
+        self._idle.clear()
         self._start()
         return await waiting.answer
 
     def flush(self) -> None:
         """Let nobody wait for others any more, now or later: the server is stopping."""
-        self._wait_s = 0.0
+        self._wait_ns = 0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._start()
+
+    async def drain(self) -> None:
+        """Answer all who wait, at once, and end; nothing may be submitted any more."""
+        self.flush()
+        await self._idle.wait()
+        self.close()
 
     def close(self) -> None:
         """End the worker thread after what it runs now; nothing may be submitted any more."""
@@ -218,12 +145,12 @@ class Batcher:
         """Start a batch if one is due, or see that it starts when it will be."""
         if self._running or not self._queue:
             return
-        due_s = self._queue[0].since_s + self._wait_s
-        if self._rows >= self._batch or self._loop.time() >= due_s:
+        left_ns = self._queue[0].since_ns + self._wait_ns - time.monotonic_ns()
+        if self._rows >= self._batch or left_ns <= 0:
             self._running = True
             self._jobs.put(self._take())
         elif self._timer is None:
-            self._timer = self._loop.call_at(due_s, self._ring)
+            self._timer = self._loop.call_later(left_ns / 1e9, self._ring)
 
     def _ring(self) -> None:
         self._timer = None
@@ -245,73 +172,69 @@ class Batcher:
     def _work(self) -> None:
         """The worker thread: the runtime lets the event loop go on while it computes."""
         while (group := self._jobs.get()) is not None:
-            answers: list[Served] | TrialError
+            answers: tuple[list[Served], Run] | TrialError
             try:
                 answers = self._answer(group)
             except TrialError as error:
                 answers = error
+            except MemoryError:
+                answers = TrialError("model run", found="too little memory")
             self._loop.call_soon_threadsafe(self._done, group, answers)
+            # Not held until the next batch comes.
+            del group, answers
 
-    def _answer(self, group: list[_Waiting]) -> list[Served]:
-        if len(group) == 1:
-            return [Served(outputs=self._model.run(group[0].inputs), batch=1)]
-        names = group[0].inputs
-        outputs = self._model.run(
-            {name: np.concatenate([waiting.inputs[name] for waiting in group]) for name in names}
+    def _answer(self, group: list[_Waiting]) -> tuple[list[Served], Run]:
+        began_ns = time.monotonic_ns()
+        inputs: Tensors = group[0].inputs
+        if len(group) > 1:
+            inputs = {
+                name: np.concatenate([waiting.inputs[name] for waiting in group]) for name in inputs
+            }
+        joined_ns = time.monotonic_ns()
+        outputs = self._model.run({**inputs, **self._constants} if self._constants else inputs)
+        ran_ns = time.monotonic_ns()
+        answers = _split(outputs, group)
+        run = Run(
+            rows=sum(waiting.rows for waiting in group),
+            requests=len(group),
+            waited_ns=sum(began_ns - waiting.since_ns for waiting in group),
+            input_ns=joined_ns - began_ns,
+            infer_ns=ran_ns - joined_ns,
+            output_ns=time.monotonic_ns() - ran_ns,
         )
-        answers: list[Served] = []
-        start = 0
-        for waiting in group:
-            part = slice(start, start := start + waiting.rows)
-            answers.append(
-                Served(
-                    outputs={name: tensor[part] for name, tensor in outputs.items()},
-                    batch=len(group),
-                )
-            )
-        if any(len(tensor) != start for tensor in outputs.values()):
-            raise TrialError(
-                "model run",
-                found=f"leading axes of {[len(tensor) for tensor in outputs.values()]}",
-                expected=f"{start}, the rows that were asked",
-            )
-        return answers
+        return answers, run
 
-    def _done(self, group: list[_Waiting], answers: list[Served] | TrialError) -> None:
+    def _done(self, group: list[_Waiting], answers: tuple[list[Served], Run] | TrialError) -> None:
         self._running = False
         self._start()
+        if not isinstance(answers, TrialError):
+            self._statistics.ran(answers[1])
         for index, waiting in enumerate(group):
             if waiting.answer.done():  # the client went away
                 continue
             if isinstance(answers, TrialError):
                 waiting.answer.set_exception(answers)
             else:
-                waiting.answer.set_result(answers[index])
+                waiting.answer.set_result(answers[0][index])
+        if not self._running and not self._queue:
+            self._idle.set()
 
 
-def _spec(node: Any, path: Path) -> TensorSpec:
-    datatype = _ONNX_DATATYPES.get(node.type)
-    if datatype is None or not node.shape:
-        raise SpecError(
-            f"model {path}",
-            place=f"tensor {node.name!r}",
-            found=f"{node.type} of shape {node.shape}",
-            expected=f"a tensor with a leading axis, of {', '.join(DATATYPES)}",
+def _split(outputs: Mapping[str, NDArray[np.generic]], group: list[_Waiting]) -> list[Served]:
+    """Give each request its own rows."""
+    rows = sum(waiting.rows for waiting in group)
+    if len(group) == 1:
+        return [Served(outputs=outputs, batch=1, rows=rows)]
+    if any(len(tensor) != rows for tensor in outputs.values()):
+        raise TrialError(
+            "model run",
+            found=f"leading axes of {[len(tensor) for tensor in outputs.values()]}",
+            expected=f"{rows}, the rows that were asked",
         )
-    shape = tuple(axis if isinstance(axis, int) else -1 for axis in node.shape)
-    return TensorSpec(name=node.name, datatype=datatype, shape=shape)
-
-
-def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    return len(shape) == len(wanted) and all(
-        found == size if size >= 0 else found > 0 for found, size in zip(shape, wanted, strict=True)
-    )
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return names for people: `'x', 'y'`."""
-    return ", ".join(map(repr, names)) or "none"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    answers: list[Served] = []
+    start = 0
+    for waiting in group:
+        part = slice(start, start := start + waiting.rows)
+        own = {name: tensor[part] for name, tensor in outputs.items()}
+        answers.append(Served(outputs=own, batch=len(group), rows=rows))
+    return answers

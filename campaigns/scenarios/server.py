@@ -1,141 +1,38 @@
 """A small inference server: one ONNX model over the Open Inference Protocol v2 (REST).
 
 It exists to be measured: it starts in half a second, adds little to a model run, and imports only
-NumPy, ONNX Runtime and aiohttp. Run it as `python -m joulery.campaigns.scenarios.server --help`.
+NumPy, ONNX Runtime and aiohttp; what profiles it and what reads YAML come only where asked for.
+Run it as `python -m joulery.campaigns.scenarios.server --help`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import json
 import os
 import signal
 import stat
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from aiohttp import web
 
-from ... import __version__
-from ...errors import JouleryError, SpecError, TrialError
-from ...profiler.oip import (
-    InferenceResponse,
-    Message,
-    ProtocolError,
-    decode_request,
-    encode_response,
-)
-from .batching import Batcher, Model, Overloaded, TensorSpec, listed
+from ...errors import JouleryError, SpecError
+from .endpoints import BEGAN_S, Endpoints
+from .hosting import Host
+from .live_config import ConfigFile, Settings, Source, follow
+from .telemetry import profiles
 
 __all__ = ["main"]
 
 _STOP_S = 30.0
 """How long requests in flight may still take when the server is asked to stop, in seconds."""
-
-_Handler = Callable[[web.BaseRequest], Awaitable[web.Response]]
-
-
-class _Service:
-    """The endpoints of one model."""
-
-    def __init__(self, model: Model, batcher: Batcher, *, name: str, version: str) -> None:
-        self._model = model
-        self._batcher = batcher
-        self._name = name
-        self._version = version
-        self._routes: dict[str, tuple[str, _Handler]] = {
-            "/v2": (
-                "GET",
-                _fixed(
-                    {
-                        "name": "joulery",
-                        "version": __version__,
-                        "extensions": ["binary_tensor_data"],
-                    }
-                ),
-            ),
-            "/v2/health/live": ("GET", _fixed({"live": True})),
-            "/v2/health/ready": ("GET", _fixed({"ready": True})),
-        }
-        for path in (f"/v2/models/{name}", f"/v2/models/{name}/versions/{version}"):
-            self._routes[path] = ("GET", _fixed(self._metadata()))
-            self._routes[f"{path}/ready"] = ("GET", _fixed({"name": name, "ready": True}))
-            self._routes[f"{path}/infer"] = ("POST", self._infer)
-
-    async def handle(self, request: web.BaseRequest) -> web.Response:
-        """Answer any request; whatever goes wrong is told as the protocol says."""
-        route = self._routes.get(request.path)
-        if route is None:
-            expected = ", ".join(self._routes)
-            return _error(404, f"path {request.path}: found no such path, expected {expected}")
-        method, handler = route
-        if request.method != method and (request.method, method) != ("HEAD", "GET"):
-            return _error(
-                405,
-                f"path {request.path}: found method {request.method}, expected {method}",
-                {"Allow": method},
-            )
-        try:
-            return await handler(request)
-        except ProtocolError as error:
-            return _error(400, str(error))
-        except Overloaded as error:
-            return _error(503, str(error), {"Retry-After": "1"})
-        except TrialError as error:
-            return _error(500, str(error))
-        except web.HTTPRequestEntityTooLarge as error:
-            return _error(413, f"body: found {error.text}")
-
-    async def _infer(self, request: web.BaseRequest) -> web.Response:
-        asked = decode_request(Message(headers=request.headers, body=await request.read()))
-        names = [spec.name for spec in self._model.outputs]
-        unknown = asked.outputs.keys() - set(names)
-        if unknown:
-            raise ProtocolError("outputs", found=listed(sorted(unknown)), expected=listed(names))
-        served = await self._batcher.submit(asked.inputs)
-        response = InferenceResponse(
-            model_name=self._name,
-            model_version=self._version,
-            id=asked.id,
-            parameters={"batch": served.batch},
-            outputs={name: served.outputs[name] for name in asked.outputs or names},
-        )
-        try:
-            message = encode_response(response, binary={n for n in names if asked.wants_binary(n)})
-        except ProtocolError as error:  # the model's doing, not the client's
-            return _error(500, str(error))
-        return web.Response(body=message.body, headers=message.headers)
-
-    def _metadata(self) -> dict[str, Any]:
-        return {
-            "name": self._name,
-            "versions": [self._version],
-            "platform": "onnxruntime_onnx",
-            "inputs": [_described(spec) for spec in self._model.inputs],
-            "outputs": [_described(spec) for spec in self._model.outputs],
-        }
-
-
-def _described(spec: TensorSpec) -> dict[str, Any]:
-    return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
-
-
-def _fixed(content: Mapping[str, Any]) -> _Handler:
-    body = json.dumps(content).encode()
-
-    async def answer(_: web.BaseRequest) -> web.Response:
-        return web.Response(body=body, content_type="application/json")
-
-    return answer
-
-
-def _error(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    body = json.dumps({"error": text}).encode()
-    return web.Response(status=status, body=body, content_type="application/json", headers=headers)
 
 
 async def _serve(options: argparse.Namespace) -> None:
@@ -145,26 +42,92 @@ async def _serve(options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     _watch_parent(loop, stop)
-    model = Model(options.model, options.threads)
-    if options.batch > 1 and not model.batches:
-        raise SpecError(
-            f"model {options.model}",
-            found="a leading axis of fixed length",
-            expected="one of any length, to answer in batches",
-            remedy="--batch 1 serves it",
-        )
-    batcher = Batcher(
-        model, batch=options.batch, wait_s=options.batch_wait_s, queue_limit=options.queue_limit
+    host = Host(
+        queue_limit=options.queue_limit,
+        prediction=options.prediction,
+        profile=profiles(os.environ, options.metrics_port),
     )
-    service = _Service(model, batcher, name=options.name, version=options.version)
+    async with _configured(host, options):
+        endpoints = Endpoints(
+            host,
+            name=options.name,
+            version=options.version,
+            most_bytes=options.max_body_bytes,
+        )
+        runner = await _listening(endpoints, options)
+        # What lives now lives to the end: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        ready: dict[str, Any] = {"ready": True, "port": runner.addresses[0][1]}
+        profiler = host.current.profiler
+        if profiler is not None and profiler.url is not None:
+            ready["metrics"] = profiler.url
+        print(json.dumps(ready), flush=True)
+        await stop.wait()
+        # It stops already: another signal has nothing to say, and would meet a closing loop.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)
+    host.flush()
+    await runner.cleanup()
+    await host.close()
+
+
+@contextlib.asynccontextmanager
+async def _configured(host: Host, options: argparse.Namespace) -> AsyncIterator[None]:
+    """Load the model, and change it as the configuration changes, if there is one."""
+    defaults = Settings(
+        path=options.model or Path(),
+        model=options.name or "",
+        precision=options.precision,
+        variant=options.variant,
+        batch=options.batch,
+        batch_wait_s=options.batch_wait_s,
+        threads=options.threads,
+        exit_threshold=options.exit_threshold,
+    )
+    if options.config is None:
+        await host.change(defaults)
+        yield
+        return
+    file = ConfigFile(options.config)
+    source = Source(defaults=defaults, scenario=options.scenario, folder=options.config.parent)
+
+    async def take(content: bytes) -> None:
+        settings = await asyncio.to_thread(
+            source.settings, content, subject=file.subject, is_json=file.is_json
+        )
+        if await host.change(settings):
+            said = json.dumps(host.parameters())
+            print(f"{file.subject}: {settings.model} {said}", file=sys.stderr, flush=True)
+
+    content = file.changed()
+    assert content is not None, "a file that has not been looked at has changed"
+    await take(content)
+    following = asyncio.create_task(follow(file, take=take, refuse=host.refuse))
+    try:
+        yield
+    finally:
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
+
+
+async def _listening(endpoints: Endpoints, options: argparse.Namespace) -> web.ServerRunner:
+    """Return a running HTTP server."""
+    loop = asyncio.get_running_loop()
 
     def build(*arguments: Any) -> web.BaseRequest:
         message, payload, protocol, writer, task = arguments
-        return web.BaseRequest(
+        request = web.BaseRequest(
             message, payload, protocol, writer, task, loop, client_max_size=options.max_body_bytes
         )
+        request[BEGAN_S] = time.monotonic()
+        return request
 
-    server = web.Server(service.handle, request_factory=build, access_log=None)
+    server = web.Server(
+        endpoints.handle, request_factory=build, access_log=None, auto_decompress=False
+    )
     runner = web.ServerRunner(server, shutdown_timeout=_STOP_S)
     await runner.setup()
     site = web.TCPSite(runner, options.host, options.port, backlog=1024)
@@ -176,18 +139,7 @@ async def _serve(options: argparse.Namespace) -> None:
             found=error.strerror or str(error),
             expected="a free one; port 0 takes any",
         ) from error
-    # What lives now lives to the end: the collector need not look at it again.
-    gc.collect()
-    gc.freeze()
-    print(json.dumps({"ready": True, "port": runner.addresses[0][1]}), flush=True)
-    await stop.wait()
-    # It stops already: another signal has nothing to say, and would meet a loop that is closing.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_IGN)
-    batcher.flush()
-    await runner.cleanup()
-    batcher.close()
+    return runner
 
 
 def _watch_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
@@ -214,28 +166,53 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
 
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Help that tells defaults where there are any."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, ""):
+            return action.help
+        return super()._get_help_string(action)
+
+
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = _Parser(
         prog="joulery.campaigns.scenarios.server",
         description="Serve one ONNX model over the Open Inference Protocol v2 (REST).",
-        epilog="It ends with SIGTERM, or with its standard input when that is a pipe.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        epilog="It ends with SIGTERM, or with its standard input when that is a pipe. Metrics go "
+        "where OTEL_METRICS_EXPORTER and the other usual variables say, answers where "
+        "JOULERY_ANSWERS_URL does; by default nowhere.",
+        formatter_class=_Help,
     )
-    parser.add_argument("--model", type=Path, required=True, help="the ONNX file")
-    parser.add_argument("--name", required=True, help="the model's name in URLs")
-    parser.add_argument("--version", default="1", help="the model's version in URLs")
-    parser.add_argument("--batch", type=_at_least(1), default=1, help="most rows of one run")
-    parser.add_argument(
-        "--batch-wait-s", type=_seconds, default=0.005, help="longest wait for others of a batch"
+    add = parser.add_argument
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", type=Path, help="the ONNX file")
+    what.add_argument(
+        "--config",
+        type=Path,
+        help="what to serve, YAML or JSON; its changes need no restart",
     )
-    parser.add_argument("--threads", type=_at_least(1), default=1, help="threads of one run")
-    parser.add_argument("--queue-limit", type=_at_least(1), default=1024, help="most that wait")
-    parser.add_argument(
-        "--max-body-bytes", type=_at_least(1), default=16 * 2**20, help="largest request body"
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=_at_least(0, 65535), default=0, help="port; 0: any")
-    return parser.parse_args(arguments)
+    add("--scenario", help="whose models the configuration names")
+    add("--name", help="the model's name in URLs; without it, the configured one")
+    add("--version", default="1", help="the model's version in URLs")
+    add("--precision", default="", help="what the model computes in, for metrics")
+    add("--variant", default="", help="which form of the model it is, for metrics")
+    add("--batch", type=_at_least(1), default=1, help="most rows of one run")
+    add("--batch-wait-s", type=_seconds, default=0.005, help="longest wait for others of a batch")
+    add("--threads", type=_at_least(1), default=1, help="threads of one run")
+    add("--exit-threshold", type=_threshold, help="what an early-exit model is told")
+    add("--prediction", metavar="OUTPUT", help="the output of one value that is the answer")
+    add("--queue-limit", type=_at_least(1), default=1024, help="most that wait")
+    add("--max-body-bytes", type=_at_least(1), default=16 * 2**20, help="largest request body")
+    add("--host", default="127.0.0.1", help="address to listen on")
+    add("--port", type=_at_least(0, 65535), default=0, help="port; 0: any")
+    add("--metrics-port", type=_at_least(0, 65535), help="port for Prometheus; 0: any")
+    options = parser.parse_args(arguments)
+    if options.model is not None and options.name is None:
+        parser.error("the following arguments are required with --model: --name")
+    if options.scenario is not None and options.config is None:
+        parser.error("argument --scenario: it is for --config, whose models it knows")
+    return options
 
 
 def _at_least(least: int, most: int | None = None) -> Callable[[str], int]:
@@ -253,6 +230,13 @@ def _seconds(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 60:
         raise argparse.ArgumentTypeError(f"found {text}, expected 0 to 60 seconds")
+    return value
+
+
+def _threshold(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1e6:
+        raise argparse.ArgumentTypeError(f"found {text}, expected a number of 0 or more")
     return value
 
 

@@ -22,6 +22,7 @@ from joulery.profiler.oip import (
     decode_response,
     encode_request,
     encode_response,
+    takes_binary,
 )
 
 Tensors = dict[str, NDArray[np.generic]]
@@ -227,3 +228,22 @@ def test_any_bytes(body: bytes, length: int | None) -> None:
     headers = {} if length is None else {HEADER_LENGTH: str(length)}
     with pytest.raises(ProtocolError):
         decode_request(Message(headers=headers, body=body))
+
+
+@pytest.mark.parametrize(
+    ("metadata", "binary"),
+    [
+        (b'{"name": "t", "extensions": ["statistics", "binary_tensor_data"]}', True),
+        (b'{"name": "t", "extensions": ["statistics"]}', False),
+        (b'{"name": "t"}', False),
+        (b'{"extensions": "binary_tensor_data"}', False),
+        (b'{"extensions": null}', False),
+        (b'["binary_tensor_data"]', False),
+        (b"[" * 10**5, False),
+        (b"\xff", False),
+        (b"", False),
+    ],
+)
+def test_who_takes_binary_tensors(metadata: bytes, binary: bool) -> None:
+    """Only a server whose metadata lists the extension does; all else means that it does not."""
+    assert takes_binary(metadata) is binary

@@ -45,8 +45,8 @@ def served() -> Iterator[ServiceProfiler]:
 
 def clock_of(profiler: ServiceProfiler) -> Ticker:
     """Return the clock that a test gave to a profiler."""
-    assert isinstance(profiler._clock, Ticker)
-    return profiler._clock
+    assert isinstance(profiler._recorder.clock, Ticker)
+    return profiler._recorder.clock
 
 
 def test_a_request_reaches_the_collector(profiler: ServiceProfiler, receiver: Receiver) -> None:
@@ -245,6 +245,46 @@ def test_feedback_is_joined_with_its_request(served: ServiceProfiler) -> None:
     assert value(feedback, "_total") == sum(outcomes.values())
 
 
+def test_probes_are_forgotten(profiler: ServiceProfiler, receiver: Receiver) -> None:
+    """A request that is forgotten leaves nothing: no duration, no count, no span, no feedback."""
+    with profiler.request() as probe:
+        probe.forget()
+        probe.named("probe")
+        with profiler.request(request_id="inner"):
+            pass
+    with pytest.raises(LookupError):
+        current_request()
+    with profiler.request():
+        pass
+    profiler.flush()
+    assert receiver.count("joulery.inference.requests") == 2
+    assert receiver.count("joulery.inference.duration") == 2
+    assert len(receiver.spans) == 2
+    assert not profiler.feedback("probe", accuracy=1.0)
+    assert profiler.feedback("inner", accuracy=1.0)
+
+
+def test_own_items_of_a_joined_batch(profiler: ServiceProfiler, receiver: Receiver) -> None:
+    """A server that joins requests counts each one's own items, and the size of what ran."""
+    for own in (1, 3):
+        with profiler.request() as request:
+            request.batch, request.items = 4, own
+    profiler.flush()
+    assert receiver.count("joulery.inference.items") == 4
+    assert receiver.count("joulery.inference.batches", batch_size="4") == 2
+
+
+def test_an_id_that_is_known_late(profiler: ServiceProfiler, receiver: Receiver) -> None:
+    """An id may be given within the request, and feedback finds it."""
+    with profiler.request() as request:
+        request.named("late")
+        assert request.id == "late"
+        assert profiler.feedback("late", accuracy=1.0)
+    profiler.flush()
+    assert receiver.count("joulery.inference.quality", metric="accuracy") == 1
+    assert receiver.spans[0]["attributes"]["joulery.request.id"] == "late"
+
+
 def test_feedback_is_bounded() -> None:
     """Requests are forgotten after their time, and the oldest when there are too many."""
     clock = Ticker()
@@ -252,13 +292,13 @@ def test_feedback_is_bounded() -> None:
     for name in "abcd":
         with profiler.request(request_id=name):
             clock.advance(1.0)
-    assert len(profiler._feedback) == 3
+    assert len(profiler._recorder.feedback) == 3
     assert [profiler.feedback(name, x=1.0) for name in "abcd"] == [False, True, True, True]
     clock.advance(7.0)  # b was begun 10 s ago
     assert [profiler.feedback(name, y=1.0) for name in "bcd"] == [False, True, True]
     clock.advance(100.0)
     assert not profiler.feedback("d", z=1.0)
-    assert len(profiler._feedback) == 0
+    assert len(profiler._recorder.feedback) == 0
 
 
 def test_labels_are_bounded(caplog: pytest.LogCaptureFixture) -> None:

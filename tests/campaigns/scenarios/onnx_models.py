@@ -9,13 +9,16 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-__all__ = ["doubling_model", "matrix_model"]
+__all__ = ["doubling_model", "exit_model", "matrix_model", "ordered_model"]
 
 
-def doubling_model(path: Path, *, rows: int | str = "rows") -> Path:
-    """Write `y = 2 * x` and `total = sum(y, axis 1)` for `x` of FP32, shape (rows, 3)."""
+def doubling_model(path: Path, *, rows: int | str = "rows", factor: float = 2.0) -> Path:
+    """Write `y = 2 * x` and `total = sum(y, axis 1)` for `x` of FP32, shape (rows, 3).
+
+    Another `factor` than 2 tells its answers from those of the usual model.
+    """
     steps = [
-        helper.make_node("Add", ["x", "x"], ["y"]),
+        helper.make_node("Mul", ["x", "factor"], ["y"]),
         helper.make_node("ReduceSum", ["y", "axis"], ["total"], keepdims=1),
     ]
     return _save(
@@ -23,7 +26,10 @@ def doubling_model(path: Path, *, rows: int | str = "rows") -> Path:
         steps,
         inputs=[("x", TensorProto.FLOAT, [rows, 3])],
         outputs=[("y", TensorProto.FLOAT, [rows, 3]), ("total", TensorProto.FLOAT, [rows, 1])],
-        constants={"axis": np.array([1], dtype=np.int64)},
+        constants={
+            "axis": np.array([1], dtype=np.int64),
+            "factor": np.array([factor], dtype=np.float32),
+        },
     )
 
 
@@ -35,6 +41,54 @@ def matrix_model(path: Path) -> Path:
         inputs=[("x", TensorProto.FLOAT, ["rows", "columns"])],
         outputs=[("y", TensorProto.FLOAT, ["rows", 3])],
         constants={"W": np.eye(3, dtype=np.float32)},
+    )
+
+
+def ordered_model(path: Path) -> Path:
+    """Write `y = a` for inputs `a` and `b` of FP32 and shape (rows, any), of which `b` idles."""
+    steps = [
+        helper.make_node("ReduceSum", ["b", "axis"], ["b_total"], keepdims=1),
+        helper.make_node("Mul", ["b_total", "zero"], ["nothing"]),
+        helper.make_node("Add", ["a", "nothing"], ["y"]),
+    ]
+    return _save(
+        path,
+        steps,
+        inputs=[
+            ("a", TensorProto.FLOAT, ["rows", "a_columns"]),
+            ("b", TensorProto.FLOAT, ["rows", "b_columns"]),
+        ],
+        outputs=[("y", TensorProto.FLOAT, ["rows", "a_columns"])],
+        constants={"axis": np.array([1], np.int64), "zero": np.zeros(1, np.float32)},
+    )
+
+
+def exit_model(path: Path, *, threshold_shape: tuple[int, ...] = ()) -> Path:
+    """Write an early-exit model of `x`, FP32 of shape (rows, 3).
+
+    A row whose greatest value reaches `exit_threshold` takes exit 0 and has the answer 100; the
+    others take exit 1 and have the answer 200.
+    """
+    steps = [
+        helper.make_node("ReduceMax", ["x"], ["confidence"], axes=[1], keepdims=0),
+        helper.make_node("GreaterOrEqual", ["confidence", "exit_threshold"], ["early"]),
+        helper.make_node("Where", ["early", "zero", "one"], ["exit"]),
+        helper.make_node("Where", ["early", "hundred", "two_hundred"], ["y"]),
+    ]
+    return _save(
+        path,
+        steps,
+        inputs=[
+            ("x", TensorProto.FLOAT, ["rows", 3]),
+            ("exit_threshold", TensorProto.FLOAT, list(threshold_shape)),
+        ],
+        outputs=[("y", TensorProto.FLOAT, ["rows"]), ("exit", TensorProto.INT64, ["rows"])],
+        constants={
+            "zero": np.array([0], np.int64),
+            "one": np.array([1], np.int64),
+            "hundred": np.array([100], np.float32),
+            "two_hundred": np.array([200], np.float32),
+        },
     )
 
 

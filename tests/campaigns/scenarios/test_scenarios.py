@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,3 +41,29 @@ def test_importing_scenarios_loads_no_training_library() -> None:
     code = f"import sys, joulery.campaigns.scenarios; {look}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("module", "before", "after"),
+    [("model", None, "1"), ("graphs", None, "1"), ("quantise", None, "1"), ("model", "0", "0")],
+)
+def test_onnx_runtime_reports_to_nobody(module: str, before: str | None, after: str) -> None:
+    """It is told not to report before it is loaded, unless the user has said otherwise."""
+    look = """
+import os, sys
+from importlib.abc import MetaPathFinder
+class Look(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "onnxruntime":
+            print(os.environ.get("ORT_DISABLE_TELEMETRY"))
+sys.meta_path.insert(0, Look())
+"""
+    environ = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    done = subprocess.run(
+        [sys.executable, "-c", f"{look}import joulery.campaigns.scenarios.{module}"],
+        env=environ | ({} if before is None else {"ORT_DISABLE_TELEMETRY": before}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{after}\n"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,86 +25,11 @@ from joulery.profiler.oip import (
     encode_request,
 )
 
-from .onnx_models import doubling_model, matrix_model
+from .onnx_models import doubling_model, matrix_model, ordered_model
+from .serving import COMMAND, Server, ask_all, ask_x, get, posting, refused, start
 
-_COMMAND = (sys.executable, "-m", "joulery.campaigns.scenarios.server", "--name", "twice")
 _FOREVER_S = "60"
 """A wait for others that no test sits out: only a full batch or a flush ends it."""
-
-
-class Server:
-    """A running server and how to talk to it."""
-
-    def __init__(self, model: Path, *options: str) -> None:
-        self.process = subprocess.Popen(
-            [*_COMMAND, "--model", str(model), *options],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert self.process.stdout is not None
-        ready = json.loads(self.process.stdout.readline())
-        assert ready["ready"] is True
-        self.url = f"http://127.0.0.1:{ready['port']}"
-
-    def __enter__(self) -> Server:
-        """Return the running server."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop it: it must say nothing more and exit 0."""
-        self.process.terminate()
-        said, complained = self.process.communicate()
-        assert (self.process.returncode, said, complained) == (0, "", "")
-
-
-@contextlib.asynccontextmanager
-async def _posting(
-    session: aiohttp.ClientSession, server: Server, message: Message
-) -> AsyncIterator[aiohttp.ClientResponse]:
-    url = f"{server.url}/v2/models/twice/infer"
-    async with session.post(url, data=message.body, headers=message.headers) as response:
-        yield response
-
-
-async def _infer(
-    session: aiohttp.ClientSession, server: Server, message: Message
-) -> InferenceResponse:
-    async with _posting(session, server, message) as response:
-        body = await response.read()
-        assert response.status == 200, body
-        return decode_response(Message(headers=dict(response.headers), body=body))
-
-
-async def _refused(server: Server, message: Message) -> tuple[int, str]:
-    async with (
-        aiohttp.ClientSession() as session,
-        _posting(session, server, message) as response,
-    ):
-        answer = await response.json()
-        assert answer.keys() == {"error"}
-        return response.status, answer["error"]
-
-
-async def _all(server: Server, messages: list[Message]) -> list[InferenceResponse]:
-    async with aiohttp.ClientSession() as session:
-        return await asyncio.gather(*(_infer(session, server, message) for message in messages))
-
-
-def _get(server: Server, path: str, method: str = "GET") -> tuple[int, Any]:
-    async def ask() -> tuple[int, Any]:
-        async with (
-            aiohttp.ClientSession() as session,
-            session.request(method, server.url + path) as response,
-        ):
-            return response.status, await response.json() if method != "HEAD" else None
-
-    return asyncio.run(ask())
-
-
-def _ask(value: float, rows: int = 1, **options: Any) -> Message:
-    return encode_request({"x": np.full((rows, 3), value, dtype=np.float32)}, **options)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +48,7 @@ def plain(model: Path) -> Iterator[Server]:
 @pytest.mark.parametrize("path", ["/v2/models/twice", "/v2/models/twice/versions/3"])
 def test_model_metadata(plain: Server, path: str) -> None:
     """The model's metadata name its tensors, with and without a version."""
-    assert _get(plain, path) == (
+    assert get(plain, path) == (
         200,
         {
             "name": "twice",
@@ -135,26 +59,33 @@ def test_model_metadata(plain: Server, path: str) -> None:
                 {"name": "y", "datatype": "FP32", "shape": [-1, 3]},
                 {"name": "total", "datatype": "FP32", "shape": [-1, 1]},
             ],
+            "parameters": {
+                "batch": 1,
+                "batch_wait_s": 0.005,
+                "threads": 1,
+                "config_generation": 1,
+            },
         },
     )
-    assert _get(plain, f"{path}/ready") == (200, {"name": "twice", "ready": True})
+    assert get(plain, f"{path}/ready") == (200, {"name": "twice", "ready": True})
 
 
 def test_health_and_server_metadata(plain: Server) -> None:
-    """The server is live and ready, and announces the binary extension."""
-    assert _get(plain, "/v2/health/live") == (200, {"live": True})
-    assert _get(plain, "/v2/health/ready") == (200, {"ready": True})
-    assert _get(plain, "/v2/health/ready", "HEAD") == (200, None)
-    status, answer = _get(plain, "/v2")
+    """The server is live and ready, and announces the extensions that it has."""
+    assert get(plain, "/v2/health/live") == (200, {"live": True})
+    assert get(plain, "/v2/health/ready") == (200, {"ready": True})
+    assert get(plain, "/v2/health/ready", "HEAD") == (200, None)
+    status, answer = get(plain, "/v2")
     assert status == 200
-    assert answer["extensions"] == ["binary_tensor_data"]
+    extensions = ["binary_tensor_data", "model_configuration", "statistics"]
+    assert answer["extensions"] == extensions
 
 
 @pytest.mark.parametrize("binary", [True, False])
 def test_inference(plain: Server, binary: bool) -> None:
     """A request is answered in the encoding it asks for, with its id and its batch."""
-    message = _ask(2.5, rows=2, binary=binary, id="a7")
-    [answer] = asyncio.run(_all(plain, [message]))
+    message = ask_x(2.5, rows=2, binary=binary, id="a7")
+    [answer] = asyncio.run(ask_all(plain, [message]))
     assert (answer.model_name, answer.model_version, answer.id) == ("twice", "3", "a7")
     assert answer.parameters == {"batch": 1}
     np.testing.assert_array_equal(answer.outputs["y"], np.full((2, 3), 5, np.float32))
@@ -172,7 +103,7 @@ def test_mixed_encodings(plain: Server) -> None:
         message = Message(headers={}, body=json.dumps(content).encode())
         async with (
             aiohttp.ClientSession() as session,
-            _posting(session, plain, message) as response,
+            posting(session, plain, message) as response,
         ):
             return dict(response.headers), await response.read()
 
@@ -202,22 +133,22 @@ def _named(name: str, tensor: Any, **options: Any) -> Message:
         (_named("x", np.zeros((1, 4), "f4")), 400, "input 'x': found shape [1, 4], expected [-1, "),
         (_named("x", np.zeros(3, "f4")), 400, "input 'x': found shape [3]"),
         (_named("x", np.zeros((0, 3), "f4")), 400, "input 'x': found shape [0, 3]"),
-        (_ask(1, outputs=["w"]), 400, "outputs: found 'w', expected 'y', 'total'"),
-        (_ask(1, rows=1000), 413, "body: found"),
+        (ask_x(1, outputs=["w"]), 400, "outputs: found 'w', expected 'y', 'total'"),
+        (ask_x(1, rows=1000), 413, "body: found"),
     ],
 )
 def test_client_errors(plain: Server, message: Message, status: int, text: str) -> None:
     """A request that cannot be answered is told why, in JSON."""
-    found_status, error = asyncio.run(_refused(plain, message))
+    found_status, error = asyncio.run(refused(plain, message))
     assert found_status == status
     assert text in error
 
 
 def test_unknown_paths(plain: Server) -> None:
     """Another model, another version and another method are refused, not failed."""
-    assert _get(plain, "/v2/models/thrice")[0] == 404
-    assert _get(plain, "/v2/models/twice/versions/4")[0] == 404
-    status, answer = _get(plain, "/v2/models/twice/infer")
+    assert get(plain, "/v2/models/thrice")[0] == 404
+    assert get(plain, "/v2/models/twice/versions/4")[0] == 404
+    status, answer = get(plain, "/v2/models/twice/infer")
     assert (status, "found method GET, expected POST" in answer["error"]) == (405, True)
 
 
@@ -225,7 +156,7 @@ def test_full_batch_shares_one_run(model: Path) -> None:
     """Requests that wait together share one model run, and each gets its own answer."""
     values = [1.0, 20.0, 300.0, 4000.0]
     with Server(model, "--batch", "4", "--batch-wait-s", _FOREVER_S) as server:
-        answers = asyncio.run(_all(server, [_ask(value, id=str(value)) for value in values]))
+        answers = asyncio.run(ask_all(server, [ask_x(value, id=str(value)) for value in values]))
     for value, answer in zip(values, answers, strict=True):
         assert answer.id == str(value)
         assert answer.parameters == {"batch": 4}
@@ -235,8 +166,8 @@ def test_full_batch_shares_one_run(model: Path) -> None:
 def test_requests_of_several_rows(model: Path) -> None:
     """A batch counts rows, splits answers at the right row, and never splits a request."""
     with Server(model, "--batch", "4", "--batch-wait-s", _FOREVER_S) as server:
-        pair = asyncio.run(_all(server, [_ask(1, rows=3), _ask(2, rows=1)]))
-        [large] = asyncio.run(_all(server, [_ask(3, rows=9)]))
+        pair = asyncio.run(ask_all(server, [ask_x(1, rows=3), ask_x(2, rows=1)]))
+        [large] = asyncio.run(ask_all(server, [ask_x(3, rows=9)]))
     assert [answer.parameters["batch"] for answer in (*pair, large)] == [2, 2, 1]
     for value, answer in zip((1, 2, 3), (*pair, large), strict=True):
         np.testing.assert_array_equal(np.unique(answer.outputs["y"]), [2 * value])
@@ -246,7 +177,7 @@ def test_requests_of_several_rows(model: Path) -> None:
 def test_lone_request_is_answered_after_the_wait(model: Path) -> None:
     """A request that nobody joins is answered all the same, alone."""
     with Server(model, "--batch", "8", "--batch-wait-s", "0.02") as server:
-        [answer] = asyncio.run(_all(server, [_ask(1)]))
+        [answer] = asyncio.run(ask_all(server, [ask_x(1)]))
     assert answer.parameters == {"batch": 1}
 
 
@@ -256,8 +187,8 @@ def test_different_forms_are_not_joined_and_failures_stay_apart(tmp_path: Path) 
 
     async def ask(server: Server) -> tuple[tuple[int, str], list[InferenceResponse]]:
         return await asyncio.gather(
-            _refused(server, encode_request({"x": np.ones((1, 5), np.float32)})),
-            _all(server, [_ask(1)]),
+            refused(server, encode_request({"x": np.ones((1, 5), np.float32)})),
+            ask_all(server, [ask_x(1)]),
         )
 
     with Server(model, "--batch", "2", "--batch-wait-s", "0.02") as server:
@@ -273,7 +204,7 @@ def test_full_queue_then_sigterm(model: Path) -> None:
     async def ask(server: Server, value: float) -> tuple[int, dict[str, str], bytes]:
         async with (
             aiohttp.ClientSession() as session,
-            _posting(session, server, _ask(value)) as response,
+            posting(session, server, ask_x(value)) as response,
         ):
             return response.status, dict(response.headers), await response.read()
 
@@ -298,10 +229,10 @@ def test_full_queue_then_sigterm(model: Path) -> None:
 
 def test_answers_do_not_depend_on_the_batch(model: Path, plain: Server) -> None:
     """Twelve requests in batches and one by one have the same answers."""
-    messages = [_ask(value) for value in np.linspace(-7, 7, 12)]
+    messages = [ask_x(value) for value in np.linspace(-7, 7, 12)]
     with Server(model, "--batch", "4", "--batch-wait-s", "0.02") as server:
-        together = asyncio.run(_all(server, messages))
-    alone = asyncio.run(_all(plain, messages))
+        together = asyncio.run(ask_all(server, messages))
+    alone = asyncio.run(ask_all(plain, messages))
     for left, right in zip(together, alone, strict=True):
         np.testing.assert_array_equal(left.outputs["y"], right.outputs["y"])
 
@@ -310,7 +241,7 @@ def test_ends_with_its_parent(model: Path) -> None:
     """A server whose parent is killed ends too, since its standard input does."""
     parent = f"""
 import subprocess, sys, time
-command = {[*_COMMAND, "--model", str(model)]!r}
+command = {[*COMMAND, "--model", str(model)]!r}
 child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 print(child.stdout.readline(), end="", flush=True)
 time.sleep(1000)
@@ -334,11 +265,6 @@ def _listens(port: int) -> bool:
     return True
 
 
-def _start(*options: str) -> tuple[int, str, list[str]]:
-    ended = subprocess.run([*_COMMAND, *options], capture_output=True, text=True, check=False)
-    return ended.returncode, ended.stdout, ended.stderr.splitlines()
-
-
 def test_bad_models(tmp_path: Path) -> None:
     """A model that is missing, no model, or cannot be batched is told in one line, exit 2."""
     garbage = tmp_path / "garbage.onnx"
@@ -350,7 +276,7 @@ def test_bad_models(tmp_path: Path) -> None:
         (garbage, "expected an ONNX file that can be loaded"),
         (fixed, "found a leading axis of fixed length"),
     ):
-        code, said, [line] = _start("--model", str(path), "--batch", "2")
+        code, said, [line] = start("--model", str(path), "--batch", "2")
         assert (code, said) == (2, "")
         assert line.startswith(f"model {path}: found")
         assert text in line
@@ -367,7 +293,7 @@ def test_bad_options(model: Path) -> None:
             (("--port", "70000"), "argument --port: found 70000, expected 0 to 65535"),
             (("--host", "256.1.1.1"), "address 256.1.1.1:0"),
         ):
-            code, said, [line] = _start("--model", str(model), *options)
+            code, said, [line] = start("--model", str(model), *options)
             assert (code, said) == (2, "")
             assert text in line
 
@@ -380,3 +306,17 @@ def test_imports_little() -> None:
     ).stdout.split()
     heavy = {"codecarbon", "onnx", "pandas", "pyarrow", "pydantic", "rich", "scipy", "sklearn"}
     assert heavy.isdisjoint(loaded)
+
+
+def test_the_order_of_inputs_does_not_matter(tmp_path: Path) -> None:
+    """Requests that give their inputs in another order are joined by name, or not at all."""
+    model = ordered_model(tmp_path / "ordered.onnx")
+    narrow, wide = np.ones((1, 2), np.float32), np.full((1, 5), 7, np.float32)
+    one = encode_request({"a": narrow, "b": wide})
+    # Its first input has the shape of the other's first, and its second likewise.
+    other = encode_request({"b": narrow, "a": wide})
+    with Server(model, "--batch", "2", "--batch-wait-s", "0.02") as server:
+        first, second, third = asyncio.run(ask_all(server, [one, other, one]))
+    np.testing.assert_array_equal(first.outputs["y"], narrow)
+    np.testing.assert_array_equal(second.outputs["y"], wide)
+    np.testing.assert_array_equal(third.outputs["y"], narrow)
