@@ -122,9 +122,11 @@ def _configurations(
     _known(part.factors.precision, offered, subject, f"{place}.precision")
     for name in ("model", "precision", "batch", "threads"):
         _once(getattr(part.factors, name), subject, f"{place}.{name}")
+    if part.endpoint is not None:
+        _one_each(part, subject, place)
     found: list[Configuration] = []
     # The load generator keeps a CPU of its own, unless there is only one.
-    most = max(1, cpus - 1)
+    most = max(1, cpus - 1) if part.endpoint is None else max(part.factors.threads)
     excluded = [
         Excluded(
             scenario=scenario.name,
@@ -188,6 +190,20 @@ def _once(levels: Sequence[object], subject: str, place: str) -> None:
                 found=f"{level} twice",
                 expected="each level once",
                 remedy="`repeats` measures a level more often",
+            )
+
+
+def _one_each(part: ScenarioSpec, subject: str, place: str) -> None:
+    """Refuse levels between which nobody could switch a server that runs already."""
+    for name in ("precision", "batch", "threads"):
+        levels = getattr(part.factors, name)
+        if len(levels) > 1:
+            raise SpecError(
+                subject,
+                place=f"{place}.{name}",
+                found=f"{len(levels)} levels with an endpoint",
+                expected="one, the server's own",
+                remedy="measure each server in a campaign of its own, or leave the endpoint out",
             )
 
 

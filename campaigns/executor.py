@@ -49,14 +49,16 @@ class RunningService:
     """A service that answers.
 
     Args:
-        pid: The process, leader of its own process group.
+        pid: The process, leader of its own process group; `None`: it is none of ours.
         url: Where to send inference requests.
-        startup_s: Time from its start to its readiness.
+        startup_s: Time from its start to its readiness; `None`: it ran already.
+        binary: Whether it takes binary tensors.
     """
 
-    pid: int
+    pid: int | None
     url: str
-    startup_s: float
+    startup_s: float | None
+    binary: bool = True
 
 
 @contextlib.contextmanager

@@ -43,6 +43,8 @@ _PATIENCE_S = 60.0
 _STEADY_FLOOR_S = 0.0003
 """Medians closer than this agree: it is what a scheduler's tick does to a short answer."""
 
+_Encoding = tuple[str, bool]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadPlan:
@@ -51,6 +53,7 @@ class LoadPlan:
     Args:
         url: Where to send inference requests.
         workload: Name of the workload whose samples are asked.
+        binary: Whether tensors are sent, and wanted back, as binary data, else as JSON.
         warmup: Rounds of load until two in a row agree.
         warmup_max_s: After this no further round begins.
         window: The measured requests.
@@ -60,11 +63,17 @@ class LoadPlan:
 
     url: str
     workload: str
+    binary: bool = True
     warmup: tuple[Schedule, ...]
     warmup_max_s: float
     window: Schedule
     steady_ratio: float
     timeout_s: float
+
+    @property
+    def encoding(self) -> _Encoding:
+        """What makes an encoded request another one: workload, and whether it is binary."""
+        return self.workload, self.binary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +114,7 @@ class LoadGenerator:
     """The generator's process, seen from the campaign. Use it as a context manager."""
 
     def __init__(self) -> None:
-        self._given: dict[str, set[int]] = {}
+        self._given: dict[_Encoding, set[int]] = {}
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(
@@ -140,11 +149,14 @@ class LoadGenerator:
     def prepare(self, plan: LoadPlan, workload: Workload) -> None:
         """Give the generator the requests it does not have yet, encoded ahead of the load."""
         asked = np.unique(np.concatenate([s.samples for s in (*plan.warmup, plan.window)]))
-        given = self._given.setdefault(plan.workload, set())
+        given = self._given.setdefault(plan.encoding, set())
         missing = set(map(int, asked)) - given
         if missing:
-            bodies = {sample: encode_request(workload.inputs(sample)) for sample in missing}
-            self._ask("bodies", (plan.workload, bodies))
+            bodies = {
+                sample: encode_request(workload.inputs(sample), binary=plan.binary)
+                for sample in missing
+            }
+            self._ask("bodies", (plan.encoding, bodies))
             given |= missing
 
     def begin(self, plan: LoadPlan) -> Warmup:
@@ -235,7 +247,7 @@ class _Worker:
     """Sends one plan after the other."""
 
     def __init__(self, pipe: Connection) -> None:
-        self.bodies: dict[str, dict[int, Message]] = {}
+        self.bodies: dict[_Encoding, dict[int, Message]] = {}
         self._pipe = pipe
         self._slots = asyncio.Semaphore(_IN_FLIGHT)
         self._start_s = 0.0
@@ -244,7 +256,9 @@ class _Worker:
     async def run(self, plan: LoadPlan) -> None:
         """Warm up, announce the window, send it, and say when the last answer came."""
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_PATIENCE_S)
-        async with aiohttp.ClientSession(connector=connector) as session:
+        # A server that compresses spends time on what nobody asks for.
+        headers = {"Accept-Encoding": "identity"}
+        async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
             medians_s: list[float] = []
             steady = False
             latest_s = time.monotonic() + plan.warmup_max_s
@@ -265,7 +279,7 @@ class _Worker:
 
     def collect(self) -> Answers:
         """Decode the answers of the last window."""
-        decoded = [_decode(exchange) for exchange in self._exchanges]
+        decoded = _alike([_decode(exchange) for exchange in self._exchanges], self._exchanges)
         answered = [answer for answer in decoded if answer is not None]
         names = answered[0].outputs if answered else {}
         return Answers(
@@ -276,10 +290,7 @@ class _Worker:
                 name: np.concatenate([answer.outputs[name] for answer in answered])
                 for name in names
             },
-            batch_served=np.array(
-                [0 if a is None else int(a.parameters.get("batch", 0)) for a in decoded],
-                dtype=np.int64,
-            ),
+            batch_served=np.array([_batch(answer) for answer in decoded], dtype=np.int64),
         )
 
     async def _send(
@@ -296,7 +307,7 @@ class _Worker:
             delay_s = exchange.intended_s - time.monotonic()
             if delay_s > 0:
                 await asyncio.sleep(delay_s)
-            body = self.bodies[plan.workload][int(sample)]
+            body = self.bodies[plan.encoding][int(sample)]
             tasks.append(asyncio.create_task(self._exchange(session, plan, body, exchange)))
         await asyncio.gather(*tasks)
         return exchanges
@@ -351,6 +362,28 @@ def _decode(exchange: _Exchange) -> InferenceResponse | None:
     except ProtocolError as error:
         exchange.status = f"malformed answer: {error}"
         return None
+
+
+def _alike(
+    decoded: list[InferenceResponse | None], exchanges: list[_Exchange]
+) -> list[InferenceResponse | None]:
+    """Leave out answers with other outputs than the first has: they cannot be put together."""
+    forms = [
+        None if one is None else {name: tensor.shape[1:] for name, tensor in one.outputs.items()}
+        for one in decoded
+    ]
+    first = next((form for form in forms if form is not None), None)
+    for index, form in enumerate(forms):
+        if form is not None and form != first:
+            exchanges[index].status = "malformed answer: other outputs than the first"
+            decoded[index] = None
+    return decoded
+
+
+def _batch(answer: InferenceResponse | None) -> int:
+    """Return how many requests the same model run answered, where the server says so."""
+    told = None if answer is None else answer.parameters.get("batch")
+    return told if type(told) is int and 0 < told < 2**31 else 0
 
 
 def _median_latency_s(exchanges: list[_Exchange]) -> float:

@@ -113,23 +113,27 @@ def latency_facts(
 def energy_facts(
     observed: Observed, models: Mapping[Kind, PowerModel], answered: int
 ) -> dict[str, Any]:
-    """Return the columns of energy and of the work it was shared by."""
+    """Return the columns of energy and of the work it was shared by.
+
+    A service that is none of our processes may run anywhere: of its devices nothing is known.
+    """
     window = observed.windows["window"]
-    shares = attribute_window(window, models, owner="service")
+    ours = observed.service.pid is not None
+    shares = attribute_window(window, models, owner="service") if ours else None
     service = None if shares is None else shares.parts["service"]
     inference = None if service is None or not answered else service.scaled(1 / answered)
     return (
         _spread("service_energy", service)
         | _spread("inference_energy", inference)
-        | _spread("device_energy", window.energy)
+        | _spread("device_energy", window.energy if ours else None)
         | {
             "idle_energy_j": None if shares is None else shares.idle.value_j,
-            "idle_before_w": _power_w(observed.windows["idle_before"]),
-            "idle_after_w": _power_w(observed.windows["idle_after"]),
+            "idle_before_w": _power_w(observed.windows["idle_before"]) if ours else None,
+            "idle_after_w": _power_w(observed.windows["idle_after"]) if ours else None,
             "energy_provenance": None if service is None else str(service.provenance),
-            "service_cpu_s": window.work_s["service"],
+            "service_cpu_s": window.work_s.get("service"),
             "generator_cpu_s": window.work_s["generator"],
-            "utilisation_ratio": window.utilisation_ratio,
+            "utilisation_ratio": window.utilisation_ratio if ours else None,
         }
     )
 
@@ -175,7 +179,10 @@ def evidence(
         idle_before_w=row["idle_before_w"],
         idle_after_w=row["idle_after_w"],
         gaps=[
-            f"{name}: {reason}" for name, domain in window.domains.items() for reason in domain.gaps
+            f"{name}: {reason}"
+            for name, domain in window.domains.items()
+            for reason in domain.gaps
+            if observed.service.pid is not None
         ],
         generator_cpu_ratio=row["generator_cpu_s"] / window.duration_s,
     )
@@ -214,6 +221,8 @@ def request_rows(
 
 def energy_rows(planned: PlannedTrial, observed: Observed) -> pa.Table:
     """Return the rows of the metering intervals; time zero is the start of the window."""
+    if observed.service.pid is None:
+        return rows_to_table([], ENERGY)
     start_s = observed.warmup.start_s
     rows = [
         {

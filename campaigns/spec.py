@@ -18,6 +18,7 @@ from ..errors import SpecError
 
 __all__ = [
     "CampaignSpec",
+    "Endpoint",
     "Factors",
     "Limits",
     "Load",
@@ -70,6 +71,20 @@ class Factors(_Strict):
     )
 
 
+class Endpoint(_Strict):
+    """A server that runs already, anywhere, and speaks the Open Inference Protocol over REST."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$")] = Field(
+        description="Its base URL, for instance `http://10.0.0.7:8080`; the models that it serves "
+        "have the names they have here."
+    )
+    binary: bool | None = Field(
+        default=None,
+        description="Whether tensors go as binary data, else as JSON; without it, as the server's "
+        "metadata says.",
+    )
+
+
 class ScenarioSpec(_Strict):
     """One AI service, its data and the levels to try."""
 
@@ -80,6 +95,11 @@ class ScenarioSpec(_Strict):
     )
     batch_wait_s: Annotated[float, Field(gt=0, le=60, allow_inf_nan=False)] = Field(
         default=0.005, description="Longest time a request waits for others of its batch."
+    )
+    endpoint: Endpoint | None = Field(
+        default=None,
+        description="Ask this server instead of starting one. Its energy is not known here, and "
+        "`precision`, `batch` and `threads` say what it has: one level each.",
     )
     factors: Factors = Field(description="The levels to try.")
 
@@ -304,7 +324,8 @@ def _facts(entry: Any, path: tuple[str | int, ...]) -> tuple[str, str, str]:
     if kind == "literal_error":
         return found, str(context["expected"]), ""
     if kind == "string_pattern_mismatch":
-        return found, "lower case letters, digits, - and _", ""
+        is_url = context["pattern"].startswith("^http")
+        return found, "a URL" if is_url else "lower case letters, digits, - and _", ""
     if kind == "tuple_type":
         return found, "a list", f"write [{entry['input']}]"
     if kind in ("model_type", "dict_type", "model_attributes_type"):

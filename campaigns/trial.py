@@ -24,7 +24,8 @@ from ..profiler.power_model import PowerModel
 from ..profiler.sources import Discovery, Kind
 from ..profiler.work import ProcessGroup
 from .design import PlannedTrial
-from .executor import split_cores, start_service
+from .endpoint import reach_endpoint
+from .executor import RunningService, split_cores, start_service
 from .generator import LoadGenerator, LoadPlan
 from .results import scenario_requests_table
 from .rows import (
@@ -144,9 +145,16 @@ def run_trial(
     latency_s = observed.answers.done_s - observed.schedule.intended_s
     assessment = None
     if answered.any():
-        assessment = bench.workloads[scenario.name].assess(
-            observed.schedule.samples[answered], observed.answers.outputs
-        )
+        samples, outputs = observed.schedule.samples[answered], observed.answers.outputs
+        try:
+            assessment = bench.workloads[scenario.name].assess(samples, outputs)
+        except (KeyError, ValueError) as error:
+            shapes = ", ".join(f"{name} {list(one.shape)}" for name, one in outputs.items())
+            raise TrialError(
+                f"answers of {planned.configuration}",
+                found=f"outputs {shapes} ({type(error).__name__}: {error})",
+                expected=f"what models of {scenario.name} answer",
+            ) from error
     for model in bench.models.values():
         model.forget("service")  # the last trial's was another one, or worked otherwise
     for name, reading in observed.windows.items():
@@ -155,7 +163,7 @@ def run_trial(
         identity(planned)
         | latency_facts(observed, answered, latency_s)
         | energy_facts(observed, bench.models, int(answered.sum()))
-        | {"energy_sources": bench.sources}
+        | {"energy_sources": None if observed.service.pid is None else bench.sources}
         | quality_facts(scenario, assessment)
     )
     verdict = judge(
@@ -196,23 +204,18 @@ def _observe(
     configuration, times, meter = planned.configuration, spec.trial, bench.meter
     workload = bench.workloads[configuration.scenario]
     warmup, schedule = _schedules(planned, spec, workload.size)
-    cores = split_cores(configuration.threads, os.sched_getaffinity(0))
-    os.sched_setaffinity(bench.generator.pid, cores.others)
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     windows: dict[str, WindowResult] = {}
     phase("start")
-    with start_service(
-        workload.model_path(configuration.model, configuration.precision),
-        configuration,
-        batch_wait_s=part.batch_wait_s,
-        startup_max_s=times.startup_max_s,
-        cores=cores,
-    ) as service:
-        work = ProcessGroup(service.pid)
-        with meter.consumers({"service": work.cpu_s, "generator": bench.generator_work.cpu_s}):
+    with _service(planned, spec, part, bench) as service:
+        consumers = {"generator": bench.generator_work.cpu_s}
+        if service.pid is not None:
+            consumers["service"] = ProcessGroup(service.pid).cpu_s
+        with meter.consumers(consumers):
             plan = LoadPlan(
                 url=service.url,
                 workload=configuration.scenario,
+                binary=service.binary,
                 warmup=warmup,
                 window=schedule,
                 warmup_max_s=times.warmup_max_s,
@@ -247,6 +250,30 @@ def _observe(
         answers=bench.generator.collect(),
         windows=windows,
     )
+
+
+@contextlib.contextmanager
+def _service(
+    planned: PlannedTrial, spec: CampaignSpec, part: ScenarioSpec, bench: Bench
+) -> Iterator[RunningService]:
+    """Start the service and keep the generator off its cores; or find the one that runs already."""
+    configuration, startup_max_s = planned.configuration, spec.trial.startup_max_s
+    if part.endpoint is not None:
+        os.sched_setaffinity(bench.generator.pid, os.sched_getaffinity(0))
+        yield reach_endpoint(part.endpoint, configuration.model, startup_max_s=startup_max_s)
+        return
+    cores = split_cores(configuration.threads, os.sched_getaffinity(0))
+    os.sched_setaffinity(bench.generator.pid, cores.others)
+    with start_service(
+        bench.workloads[configuration.scenario].model_path(
+            configuration.model, configuration.precision
+        ),
+        configuration,
+        batch_wait_s=part.batch_wait_s,
+        startup_max_s=startup_max_s,
+        cores=cores,
+    ) as service:
+        yield service
 
 
 def _schedules(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +18,16 @@ import pytest
 from joulery.campaigns.design import Configuration
 from joulery.campaigns.executor import split_cores, start_service
 from joulery.campaigns.generator import Answers, LoadGenerator, LoadPlan, Warmup
-from joulery.campaigns.schedule import make_schedule, stream
+from joulery.campaigns.schedule import Schedule, make_schedule, stream
 from joulery.campaigns.spec import Load
+from joulery.profiler.oip import (
+    HEADER_LENGTH,
+    InferenceRequest,
+    InferenceResponse,
+    Message,
+    decode_request,
+    encode_response,
+)
 
 from .tiny import SIZE, TinyWorkload
 
@@ -123,6 +135,94 @@ def test_a_stalling_server_is_charged_for_every_request_it_delays(
     waited = int((latency_s > STALL_S / 4).sum())
     assert waited >= 0.4 * rate_hz * STALL_S
     assert np.quantile(answers.sent_s - plan.window.intended_s, 0.9) < STALL_S / 4
+
+
+class _Recorded(ThreadingHTTPServer):
+    """Doubles like the tiny model, and keeps the headers of all requests."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Doubling)
+        self.headers: list[dict[str, str]] = []
+
+    def answer(self, asked: InferenceRequest) -> InferenceResponse:
+        """Return what is answered to one request."""
+        return InferenceResponse(outputs={"y": 2 * asked.inputs["x"]}, model_name="double")
+
+
+class _Doubling(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        assert isinstance(self.server, _Recorded)
+        headers = {key.lower(): value for key, value in self.headers.items()}
+        self.server.headers.append(headers)
+        body = self.rfile.read(int(headers["content-length"]))
+        asked = decode_request(Message(headers=headers, body=body))
+        answer = self.server.answer(asked)
+        binary = set(answer.outputs) if asked.binary_output else set()
+        message = encode_response(answer, binary=binary)
+        self.send_response(200)
+        for name, value in message.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(message.body)))
+        self.end_headers()
+        self.wfile.write(message.body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def _recording(kind: type[_Recorded] = _Recorded) -> Iterator[tuple[_Recorded, str]]:
+    server = kind()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server, f"http://127.0.0.1:{server.server_port}/infer"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_encodings(generator: LoadGenerator, workload: TinyWorkload) -> None:
+    """Requests go as binary data or as JSON, by turns too; no compressed answer is asked for."""
+    for binary in (True, False, True):
+        with _recording() as (server, url):
+            plan = _plan(url, rate_hz=100.0, duration_s=0.2)
+            plan = dataclasses.replace(plan, binary=binary)
+            _, answers = _send(generator, workload, plan)
+        assert set(answers.status) == {"ok"}
+        assert np.array_equal(answers.outputs["y"][:, 0], 2.0 * plan.window.samples)
+        assert {HEADER_LENGTH.lower() in headers for headers in server.headers} == {binary}
+        assert {headers["accept-encoding"] for headers in server.headers} == {"identity"}
+
+
+class _Changing(_Recorded):
+    """Gives every third request another output, and tells odd sizes of batches."""
+
+    def answer(self, asked: InferenceRequest) -> InferenceResponse:
+        number = float(asked.inputs["x"][0, 0])
+        return InferenceResponse(
+            outputs={"z" if number % 3 == 2 else "y": 2 * asked.inputs["x"]},
+            model_name="double",
+            parameters={"batch": "two" if number % 2 else 3},
+        )
+
+
+def test_answers_that_are_unlike(generator: LoadGenerator, workload: TinyWorkload) -> None:
+    """What others answer is taken as it is: what cannot be put together is no answer."""
+    with _recording(_Changing) as (_, url):
+        schedule = Schedule(intended_s=np.arange(30) / 300, samples=np.arange(30))
+        plan = _plan(url, rate_hz=100.0, duration_s=0.1)
+        plan = dataclasses.replace(plan, window=schedule)
+        _, answers = _send(generator, workload, plan)
+    bad = np.arange(30) % 3 == 2
+    assert {answers.status[index] for index in np.flatnonzero(~bad)} == {"ok"}
+    assert all("other outputs" in answers.status[index] for index in np.flatnonzero(bad))
+    assert np.array_equal(answers.outputs["y"][:, 0], 2.0 * np.arange(30)[~bad])
+    told = np.where(np.arange(30) % 2, 0, 3)
+    assert np.array_equal(answers.batch_served, np.where(bad, 0, told))
 
 
 def test_a_server_that_is_not_there_fails_each_request(
