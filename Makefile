@@ -15,7 +15,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	&& { echo "$$python"; break; }; done)
 
-.PHONY: help run test check e2e bench docs train validate clean
+.PHONY: help run test peers check e2e bench docs train validate clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ run: $(VENV)/ready ## Measure the quickstart campaign; dataset and report go to 
 
 test: check ## Check, then run all tests
 	$(BIN)/pytest
+
+peers: $(VENV)/ready-to-develop ## Test with clients and servers that others wrote, each in an environment of its own
+	$(BIN)/pytest tests/peers
 
 check: $(VENV)/ready-to-develop ## Lint, format, types, and generated documents that drifted
 	$(BIN)/ruff check

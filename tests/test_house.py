@@ -92,8 +92,11 @@ def test_make_help() -> None:
         text=True,
         check=True,
     ).stdout
-    for word in ("run", "test", "check", "e2e", "bench", "docs", "train", "validate", "clean"):
+    guide = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    words = ("run", "test", "peers", "check", "e2e", "bench", "docs", "train", "validate")
+    for word in (*words, "clean"):
         assert re.search(rf"^make {word} +[A-Z]", said, re.MULTILINE), word
+        assert word == "clean" or f"| `make {word}` |" in guide, word
 
 
 def test_continuous_integration_runs_the_same_commands() -> None:

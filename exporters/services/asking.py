@@ -22,6 +22,7 @@ from ...profiler.oip import (
     Tensors,
     decode_response,
     encode_request,
+    takes_binary,
 )
 
 __all__ = ["ID_PREFIX", "MARK_HEADER", "MARK_PARAMETER", "Asked", "asking_session"]
@@ -31,13 +32,13 @@ MARK_PARAMETER = "joulery_probe"
 ID_PREFIX = "joulery-probe-"
 
 _MOST_BYTES = 4 * 1024 * 1024
-_REFUSALS = {400, 415, 422}
-"""What servers answer to a body that they cannot read."""
 
 
 def asking_session(timeout_s: float) -> aiohttp.ClientSession:
     """Return a session for requests that take so long at most, from connecting to the last byte."""
     return aiohttp.ClientSession(
+        # Seconds pass between two probes of a server, and some close a connection without a word.
+        connector=aiohttp.TCPConnector(force_close=True),
         timeout=aiohttp.ClientTimeout(total=timeout_s),
         # A compressed answer could unpack to any size.
         auto_decompress=False,
@@ -49,8 +50,8 @@ def asking_session(timeout_s: float) -> aiohttp.ClientSession:
 class Asked:
     """One model of a server.
 
-    Tensors are sent binary. A server that refuses that is asked once more in JSON; what it
-    understood first is what it is asked in from then on.
+    All servers read JSON. Tensors are sent binary to those whose metadata says that they read
+    that too: they are asked once, and again after a failure, when another server may be there.
 
     Args:
         url: Base URL of its Open Inference Protocol.
@@ -61,9 +62,10 @@ class Asked:
     """
 
     def __init__(self, url: str, model: str) -> None:
-        path = f"v2/models/{quote(model, safe='')}/infer"
+        base = f"{url.rstrip('/')}/v2"
         try:
-            self._url = URL(f"{url.rstrip('/')}/{path}", encoded=True)
+            self._server = URL(base, encoded=True)
+            self._model = URL(f"{base}/models/{quote(model, safe='')}/infer", encoded=True)
         except ValueError as error:
             raise SourceFailed(url, found=str(error), expected="a URL") from error
         self._binary: bool | None = None
@@ -79,31 +81,27 @@ class Asked:
         Raises:
             SourceFailed: There is none, or it cannot be used.
         """
-        binary = self._binary is not False
-        status, body = await self._send(session, inputs, outputs, binary=binary)
-        if self._binary is None and status in _REFUSALS:
-            binary = False
-            status, body = await self._send(session, inputs, outputs, binary=False)
-        if status != 200:
-            raise self._failed(f"status {status}: {body.body[:200].decode(errors='replace')!r}")
+        if self._binary is None:
+            self._binary = await self._reads_binary(session)
         try:
-            answer = decode_response(body)
-        except ProtocolError as error:
-            raise self._failed(str(error)) from error
-        missing = set(outputs) - answer.outputs.keys()
-        if missing:
-            raise self._failed(f"no output {min(missing)!r}")
-        self._binary = binary
-        return answer
+            return await self._ask(session, inputs, outputs, binary=self._binary)
+        except SourceFailed:
+            self._binary = None
+            raise
 
-    async def _send(
+    async def _reads_binary(self, session: aiohttp.ClientSession) -> bool:
+        """Return whether the server says that it takes binary tensors."""
+        status, answer = await self._exchange(session, "GET", self._server)
+        return status == 200 and takes_binary(answer.body)
+
+    async def _ask(
         self,
         session: aiohttp.ClientSession,
         inputs: Tensors,
         outputs: Sequence[str],
         *,
         binary: bool,
-    ) -> tuple[int, Message]:
+    ) -> InferenceResponse:
         try:
             message = encode_request(
                 inputs,
@@ -112,21 +110,60 @@ class Asked:
                 parameters={MARK_PARAMETER: True},
                 outputs=outputs,
             )
-            async with session.post(
-                self._url, data=message.body, headers=message.headers, allow_redirects=False
-            ) as response:
-                body = bytearray()
-                async for chunk in response.content.iter_any():
-                    body += chunk
-                    if len(body) > _MOST_BYTES:
-                        raise self._failed(f"more than {_MOST_BYTES} bytes")
-                return response.status, Message(headers=response.headers, body=bytes(body))
-        except TimeoutError as error:
-            raise self._failed("no answer in time") from error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise self._failed(f"{type(error).__name__}: {error}") from error
+            status, answered = await self._exchange(session, "POST", self._model, message)
+            if status != 200:
+                said = answered.body[:200].decode(errors="replace")
+                raise self._failed(self._model, f"status {status}: {said!r}")
+            answer = decode_response(answered)
         except ProtocolError as error:
-            raise self._failed(str(error)) from error
+            raise self._failed(self._model, str(error)) from error
+        missing = set(outputs) - answer.outputs.keys()
+        if missing:
+            raise self._failed(self._model, f"no output {min(missing)!r}")
+        return answer
 
-    def _failed(self, found: str) -> SourceFailed:
-        return SourceFailed(str(self._url), found=found[:400])
+    async def _exchange(
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        url: URL,
+        message: Message | None = None,
+    ) -> tuple[int, Message]:
+        """Return status and answer; a connection that the server closes is tried once more.
+
+        Raises:
+            SourceFailed: There is no answer, or it is too long.
+        """
+        try:
+            try:
+                return await self._once(session, method, url, message)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                # There was no connection; or aiohttp did so itself, as it does for GET.
+                if isinstance(error, aiohttp.ClientConnectorError) or message is None:
+                    raise
+                return await self._once(session, method, url, message)
+        except TimeoutError as error:
+            raise self._failed(url, "no answer in time") from error
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise self._failed(url, f"{type(error).__name__}: {error}") from error
+
+    async def _once(
+        self, session: aiohttp.ClientSession, method: str, url: URL, message: Message | None
+    ) -> tuple[int, Message]:
+        async with session.request(
+            method,
+            url,
+            data=None if message is None else message.body,
+            headers=None if message is None else message.headers,
+            allow_redirects=False,
+        ) as response:
+            body = bytearray()
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > _MOST_BYTES:
+                    raise self._failed(url, f"more than {_MOST_BYTES} bytes")
+            return response.status, Message(headers=response.headers, body=bytes(body))
+
+    @staticmethod
+    def _failed(url: URL, found: str) -> SourceFailed:
+        return SourceFailed(str(url), found=found[:400])

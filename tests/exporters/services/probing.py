@@ -19,6 +19,7 @@ from joulery.exporters.services.judging import Judge
 from joulery.exporters.services.probe import Prober
 from joulery.exporters.services.target import Pod, Target
 from joulery.profiler.oip import (
+    BINARY_EXTENSION,
     InferenceRequest,
     InferenceResponse,
     Message,
@@ -73,10 +74,18 @@ def asked(some: Prober, pod: Pod = POD, outcome: str = "ok") -> float:
 Answering = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+async def binary_metadata(_: web.Request) -> web.StreamResponse:
+    """Say, as a server does of itself, that it takes binary tensors."""
+    return web.json_response({"name": "s", "version": "1", "extensions": [BINARY_EXTENSION]})
+
+
 @contextlib.asynccontextmanager
-async def answering(handler: Answering) -> AsyncIterator[str]:
+async def answering(
+    handler: Answering, metadata: Answering = binary_metadata
+) -> AsyncIterator[str]:
     """Run a server that answers all requests in its own way; yield its URL."""
     app = web.Application()
+    app.router.add_get("/{path:(.*/)?}v2", metadata)
     app.router.add_route("*", "/{path:.*}", handler)
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=0.1)
     await runner.setup()
@@ -118,10 +127,15 @@ def odd(asked: InferenceRequest, outputs: Sequence[str] = (), **parameters: Any)
 
 
 async def probed(
-    golden: GoldenSet, handler: Answering, *, until: str = "ok", **options: Any
+    golden: GoldenSet,
+    handler: Answering,
+    *,
+    metadata: Answering = binary_metadata,
+    until: str = "ok",
+    **options: Any,
 ) -> Prober:
     """Probe a server until it had a request per sample with an outcome."""
-    async with answering(handler) as url:
+    async with answering(handler, metadata) as url:
         some = prober(golden, **options)
         some.update([Target(pod=POD, golden=golden.name, infer_url=url, model="m/1")])
         await probe_until(some, lambda: asked(some, outcome=until) >= len(golden))

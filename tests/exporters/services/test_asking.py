@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
+import numpy as np
 import pytest
 from aiohttp import web
 
+from joulery.errors import SourceFailed
 from joulery.exporters.service_metrics import JUDGED, QUALITY
+from joulery.exporters.services.asking import Asked, asking_session
 from joulery.exporters.services.golden import GoldenSet
 from joulery.exporters.services.probe import Prober
 from joulery.exporters.services.target import Pod, Target
-from joulery.profiler.oip import InferenceRequest
+from joulery.profiler.oip import InferenceRequest, InferenceResponse
 
 from .probing import (
     POD,
@@ -20,6 +23,7 @@ from .probing import (
     answering,
     asked,
     asked_of,
+    binary_metadata,
     odd,
     parity_set,
     probe_until,
@@ -61,22 +65,6 @@ def test_probes_are_marked(parity: GoldenSet) -> None:
     assert order != list(range(10))
 
 
-@pytest.mark.parametrize("status", [400, 415, 422])
-def test_json_where_binary_is_refused(parity: GoldenSet, status: int) -> None:
-    """A server that takes no binary tensors is asked in JSON, after one refusal."""
-    refused = 0
-
-    async def handler(request: web.Request) -> web.Response:
-        nonlocal refused
-        if "Inference-Header-Content-Length" in request.headers:
-            refused += 1
-            return web.Response(status=status)
-        return odd(await asked_of(request))
-
-    some = asyncio.run(probed(parity, handler))
-    assert (refused, asked(some, outcome="error")) == (1, 0)
-
-
 async def _redirect(_: web.Request) -> web.StreamResponse:
     raise web.HTTPTemporaryRedirect("http://127.0.0.1:1/")
 
@@ -110,6 +98,100 @@ async def _other_shape(_: web.Request) -> web.StreamResponse:
 
 async def _packed(_: web.Request) -> web.StreamResponse:
     return web.Response(body=b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
+
+
+async def _no_list(_: web.Request) -> web.StreamResponse:
+    return web.json_response({"name": "s", "extensions": 5})
+
+
+async def _other_extensions(_: web.Request) -> web.StreamResponse:
+    return web.json_response({"name": "s", "extensions": ["classification"]})
+
+
+async def _missing(_: web.Request) -> web.StreamResponse:
+    raise web.HTTPNotFound
+
+
+@pytest.mark.parametrize(
+    ("metadata", "binary"),
+    [
+        (binary_metadata, True),
+        (_other_extensions, False),
+        (_no_list, False),
+        (_text, False),
+        (_missing, False),
+        (_redirect, False),
+    ],
+)
+def test_binary_only_where_the_server_says_so(
+    parity: GoldenSet, metadata: Answering, binary: bool
+) -> None:
+    """Tensors go as binary data to a server whose metadata names it, else as JSON; asked once."""
+    told = 0
+    found: list[bool] = []
+
+    async def tell(request: web.Request) -> web.StreamResponse:
+        nonlocal told
+        told += 1
+        return await metadata(request)
+
+    async def handler(request: web.Request) -> web.Response:
+        found.append("Inference-Header-Content-Length" in request.headers)
+        return odd(await asked_of(request))
+
+    some = asyncio.run(probed(parity, handler, metadata=tell))
+    assert asked(some, outcome="error") == 0
+    assert set(found) == {binary}
+    assert told == 1
+
+
+def test_another_server_at_the_same_place(parity: GoldenSet) -> None:
+    """After a failure the server is asked again what it takes: it may be another one now."""
+    is_new = False
+
+    async def metadata(request: web.Request) -> web.StreamResponse:
+        return await (_other_extensions if is_new else binary_metadata)(request)
+
+    async def handler(request: web.Request) -> web.Response:
+        nonlocal is_new
+        if "Inference-Header-Content-Length" in request.headers:
+            is_new = True
+            return web.Response(status=500)
+        return odd(await asked_of(request))
+
+    some = asyncio.run(probed(parity, handler, metadata=metadata))
+    assert asked(some, outcome="error") == 1
+
+
+@pytest.mark.parametrize(("closed", "tries"), [(0, 1), (1, 2), (9, 2)])
+def test_a_connection_that_the_server_closes(closed: int, tries: int) -> None:
+    """A request whose connection is closed is sent once more, on another one, and no third time."""
+    requests = 0
+
+    async def handler(request: web.Request) -> web.Response:
+        nonlocal requests
+        requests += 1
+        one = await asked_of(request)
+        if requests <= closed:
+            assert request.transport is not None
+            request.transport.close()
+        return odd(one)
+
+    async def work() -> InferenceResponse | SourceFailed:
+        inputs = {"x": np.array([3])}
+        async with answering(handler) as url, asking_session(30.0) as session:
+            try:
+                return await Asked(url, "m").ask(session, inputs, ["odd"])
+            except SourceFailed as error:
+                return error
+
+    answer = asyncio.run(work())
+    assert requests == tries
+    if closed < tries:
+        assert isinstance(answer, InferenceResponse)
+        assert answer.outputs["odd"] == [1]
+    else:
+        assert "ServerDisconnectedError" in str(answer)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +236,28 @@ def test_hostile_servers(
     assert values(some.readings()[other], QUALITY)["m", "", "", "accuracy", "probe", "all"] == 1.0
     assert caplog.text.count("probe of pod n/a") == 1
     assert text in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("metadata", "text"), [(_endless, "more than 4194304 bytes"), (_silent, "no answer in time")]
+)
+def test_hostile_metadata(
+    parity: GoldenSet, metadata: Answering, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a server says of itself is bounded like its answers."""
+
+    async def handler(request: web.Request) -> web.Response:
+        return odd(await asked_of(request))
+
+    async def work() -> Prober:
+        async with answering(handler, metadata) as url:
+            some = prober(parity, timeout_s=5.0 if metadata is not _silent else 0.2)
+            some.update([Target(pod=POD, golden="parity", infer_url=url, model="m")])
+            await probe_until(some, lambda: asked(some, outcome="error") >= 1)
+        return some
+
+    assert values(asyncio.run(work()).readings()[POD], JUDGED) == {}
+    assert f"/v2: found {text}" in caplog.text
 
 
 def test_nobody_there(parity: GoldenSet, caplog: pytest.LogCaptureFixture) -> None:

@@ -28,7 +28,7 @@ from joulery.exporters.services.judging import Judge
 from joulery.exporters.services.probe import Prober
 from joulery.exporters.services.target import Pod, Target
 
-from ...campaigns.scenarios.test_server import Server
+from ...campaigns.scenarios.serving import Server
 from .probing import (
     POD,
     Ticks,
