@@ -10,6 +10,9 @@ from .metrics import EXPORTER_BUILD_INFO, EXPORTER_CPU, EXPORTER_MEMORY, Metric,
 
 __all__ = [
     "AGREEMENT",
+    "ANSWERS_LOST",
+    "API_SERVER_FAILURES",
+    "API_SERVER_UP",
     "CORRECT",
     "COVERAGE",
     "DURATION",
@@ -21,6 +24,7 @@ __all__ = [
     "PROBE_REQUESTS",
     "QUALITY",
     "QUEUE",
+    "RECEIVER_DROPPED",
     "RECEIVER_POINTS",
     "RECEIVER_REQUESTS",
     "REQUESTS",
@@ -51,7 +55,7 @@ DURATION = Metric(
     "by services that know their mark.",
 )
 DURATION_SUMMARY = Metric(
-    name="joulery_pod_inference_duration_summary_seconds",
+    name="joulery_pod_inference_duration_unbucketed_seconds",
     type="summary",
     unit="seconds",
     labels=(*_FORM, "outcome"),
@@ -65,17 +69,18 @@ STAGE_DURATION = Metric(
     unit="seconds",
     labels=(*_MODEL, "stage"),
     per="pod, model, variant and stage; times its buckets",
-    help="Time in a part of the way to an answer: queue, prefill, compute, first_token (until it), "
-    "next_token (between tokens). They overlap, and are never added to the whole.",
+    help="Time in a part of the way to an answer: queue, input, prefill, compute, output, "
+    "first_token (until it), next_token (between tokens). They overlap, and are never added to the "
+    "whole.",
 )
 STAGE_SUMMARY = Metric(
-    name="joulery_pod_inference_stage_summary_seconds",
+    name="joulery_pod_inference_stage_unbucketed_seconds",
     type="summary",
     unit="seconds",
     labels=(*_MODEL, "stage"),
     per="pod, model, variant and stage of a server that has no buckets",
     help="Time in a part of the way to an answer, where the service tells sum and count alone: "
-    "queue, input, compute, output.",
+    "queue, input, compute, output, first_token, next_token.",
 )
 REQUESTS = Metric(
     name="joulery_pod_inference_requests",
@@ -167,6 +172,13 @@ STORE_ANSWERS = Metric(
     per="state",
     help="Answers and labels in the store: open (no label yet), early (a label without answer).",
 )
+ANSWERS_LOST = Metric(
+    name="joulery_feedback_lost_answers",
+    type="counter",
+    labels=("reason",),
+    per="reason",
+    help="Answers that left the store without a label: too_old, too_many, pod_gone.",
+)
 TARGETS = Metric(
     name="joulery_service_targets",
     type="gauge",
@@ -201,15 +213,40 @@ RECEIVER_REQUESTS = Metric(
     type="counter",
     labels=("outcome",),
     per="outcome",
-    help="OTLP requests: ok, partial, busy, too_large, malformed, unknown_sender (no pod of this "
-    "node has the address), foreign_identity (it claims to be another pod).",
+    help="OTLP requests: ok, partial (some points were refused), ignored (traces and logs), busy "
+    "(to be sent again), too_large, malformed, unknown_sender (no pod of this node has the "
+    "address), foreign_identity (it claims to be another pod).",
 )
 RECEIVER_POINTS = Metric(
     name="joulery_receiver_points",
     type="counter",
     labels=("outcome",),
     per="outcome",
-    help="OTLP data points: taken, ignored (no metric of ours), or refused, by reason.",
+    help="OTLP data points: taken, repeated (told before), ignored (no metric of ours), or by the "
+    "reason for which they were refused.",
+)
+RECEIVER_DROPPED = Metric(
+    name="joulery_receiver_dropped_connections",
+    type="counter",
+    labels=("reason",),
+    per="reason",
+    help="Connections of senders that were given up: silent (no request came), slow (a request did "
+    "not end in time), crowded (too many from one address).",
+)
+API_SERVER_UP = Metric(
+    name="joulery_api_server_up",
+    type="gauge",
+    labels=(),
+    per="exporter that finds pods by the API server",
+    help="1 if the API server tells of the node's pods, else 0; then those that are known stay.",
+)
+API_SERVER_FAILURES = Metric(
+    name="joulery_api_server_failures",
+    type="counter",
+    labels=("reason",),
+    per="reason",
+    help="Failures of listing and watching pods: unreachable, timeout, no_credentials, "
+    "unauthorised, forbidden, gone (changes were missed), refused, malformed.",
 )
 
 SERVICE_CATALOGUE = (
@@ -233,12 +270,16 @@ SERVICE_CATALOGUE = (
     PROBE_REQUESTS,
     FEEDBACK,
     STORE_ANSWERS,
+    ANSWERS_LOST,
     TARGETS,
     TARGET_UP,
     TARGET_SCRAPE,
     TARGET_PROBLEMS,
     RECEIVER_REQUESTS,
     RECEIVER_POINTS,
+    RECEIVER_DROPPED,
+    API_SERVER_UP,
+    API_SERVER_FAILURES,
     EXPORTER_BUILD_INFO,
     EXPORTER_CPU,
     EXPORTER_MEMORY,

@@ -187,9 +187,9 @@ class Gathering:
 
 def _series(samples: Iterable[Sample], edge: str) -> Iterator[tuple[Labels, list[Sample]]]:
     """Yield the samples of each series: those whose labels differ in nothing but `edge`."""
-    found: dict[tuple[tuple[str, str], ...], list[Sample]] = {}
+    found: dict[frozenset[tuple[str, str]], list[Sample]] = {}
     for sample in samples:
-        key = tuple(sorted([item for item in sample.labels.items() if item[0] != edge]))
+        key = frozenset([item for item in sample.labels.items() if item[0] != edge])
         group = found.get(key)
         if group is None:
             found[key] = [sample]

@@ -7,9 +7,11 @@ has none. Source: SeldonIO/MLServer 1.7, kserve/kserve 0.21 (python/kserve/kserv
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..service_metrics import DURATION, DURATION_SUMMARY, REQUESTS, STAGE_DURATION
 from .dialect import Dialect, Families, Hints
-from .gather import Gathering, Labels, Names
+from .gather import Gathering, Key, Labels, Names
 from .reading import Reading
 
 __all__ = ["DIALECT"]
@@ -32,22 +34,31 @@ def _rest_outcome(labels: Labels) -> str | None:
     return "ok" if labels.get("status_code", "").startswith("2") else "error"
 
 
+def _common(names: Iterable[str], hint: str) -> str:
+    """Return the one name that there is; the hint where there is none, nothing where several."""
+    different = set(names)
+    return different.pop() if len(different) == 1 else "" if different else hint
+
+
 def translate(families: Families, hints: Hints) -> Reading:
     """Translate a scrape of MLServer or of a server of KServe's."""
     gathering = Gathering(families)
     # MLServer writes "None" for requests that ask for no version.
     names = Names(hints, model="model", variant="version", unsaid="None")
+    answered: list[Key] = []
     for name, outcome in _OUTCOMES.items():
-        gathering.numbers(REQUESTS, name, names(outcome=outcome))
+        for key, requests in gathering.sums(name, names(outcome=outcome)).items():
+            gathering.tell(REQUESTS, key, requests)
+            # Requests for a model that there is none of fail, and count for its name.
+            answered += [key] if outcome == "ok" else []
     naming = names(outcome="unknown")
     gathering.summaries(DURATION_SUMMARY, "model_infer_request_duration", naming)
-    answered = list(gathering.sums("model_infer_request_success", names()))
-    # The REST server's histogram is that of a model where there is but one.
-    only = dict(answered[0]) if len(answered) == 1 else {}
-    alone = Hints(
-        model=only.get("model", "") or hints.model, variant=only.get("variant", "") or hints.variant
+    # The REST server's histogram is of all models together: it names one only where it is alone.
+    whole = Hints(
+        model=_common([dict(key)["model"] for key in answered], hints.model),
+        variant=_common([dict(key)["variant"] for key in answered], hints.variant),
     )
-    gathering.histograms(DURATION, _WHOLE, Names(alone)(outcome=_rest_outcome))
+    gathering.histograms(DURATION, _WHOLE, Names(whole)(outcome=_rest_outcome))
     steps = Names(hints, model="model_name")
     for name, stage in _STAGES.items():
         gathering.histograms(STAGE_DURATION, name, steps(stage=stage))

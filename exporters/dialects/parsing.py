@@ -15,6 +15,7 @@ import io
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NoReturn
 
 from prometheus_client import Metric as Family
@@ -28,15 +29,20 @@ _TYPE = "# TYPE "
 _LABEL = r'[ \t]*+([a-zA-Z_][a-zA-Z0-9_]*+)[ \t]*+=[ \t]*+"((?:[^"\\]++|\\.)*+)"[ \t]*+(?:,|(?=\}))'
 _LABELS = re.compile(_LABEL)
 _UNGROUPED = re.sub(r"\((?!\?)", "(?:", _LABEL)
-_SAMPLE = re.compile(
+_HEAD = (
     r"([a-zA-Z_:][a-zA-Z0-9_:]*+)(?=[ \t{])[ \t]*+"
     rf"(\{{(?:{_UNGROUPED})*+[ \t]*+\}}[ \t]*+)?+"
-    r"([0-9a-zA-Z.+-]+)"
+)
+_SERIES = re.compile(_HEAD)
+_SAMPLE = re.compile(
+    rf"{_HEAD}([0-9a-zA-Z.+-]+)"
     r"(?:[ \t]++-?[0-9][0-9.eE+-]*+)?"
     r"(?:[ \t]++\#[ \t].*)?\s*"
 )
 """Name, labels and value; every repetition gives nothing back, so that none is tried twice."""
 
+_REMEMBERED = 300
+"""Series of so many bytes are remembered; longer ones would take too much memory."""
 _ESCAPED = re.compile(r'\\([\\n"])')
 _SUFFIXES = {
     "counter": ("_total",),
@@ -127,6 +133,7 @@ class _Families:
         self.by_name: dict[str, Family] = {}
         self._of_samples: dict[str, Family] = {}
         self._limits = limits
+        self._remembered = min(_REMEMBERED, limits.label_characters)
         self._samples = self._series = 0
 
     def take(self, line: bytes) -> None:
@@ -136,6 +143,12 @@ class _Families:
             raise ScrapeRefused("too_many_samples", f"more than {self._limits.samples}")
         if len(line) > self._limits.line_bytes:
             raise ScrapeRefused("line_too_long", f"{len(line)} bytes: {line[:50]!r}…")
+        head, _, value = line.rpartition(b" ")
+        if len(head) <= self._remembered and b"_" not in value:
+            known = _series(head)
+            if known is not None:
+                self._add(*known, value, line)
+                return
         try:
             text = line.decode()
         except UnicodeDecodeError:
@@ -173,6 +186,17 @@ class _Families:
         if found is None:
             _malformed(text)
         name, written, value = found.groups()
+        labels = _labels(written) if written else {}
+        if labels is None:
+            _malformed(text)
+        longest = self._limits.label_characters
+        if any(len(value) > longest for value in labels.values()):
+            raise ScrapeRefused("label_too_long", text[:50] + "…")
+        self._add(name, labels, value, text)
+
+    def _add(
+        self, name: str, labels: dict[str, str], value: str | bytes, line: str | bytes
+    ) -> None:
         if name.endswith("_created"):
             return
         if not name.endswith("_bucket"):
@@ -182,25 +206,39 @@ class _Families:
         family = self._of_samples.get(name)
         if family is None:
             family = self._of_samples[name] = self.by_name.get(name) or self._new(name, "unknown")
-        labels = self._labels(written, text) if written else {}
         if family.type == "counter" and name == family.name:
             name += "_total"
         try:
             family.samples.append(Sample(name, labels, float(value)))
         except ValueError:
-            _malformed(text)
+            _malformed(line if isinstance(line, str) else line.decode(errors="replace"))
 
-    def _labels(self, written: str, text: str) -> dict[str, str]:
-        pairs = _LABELS.findall(written, 1)
-        labels = dict(pairs)
-        if len(labels) != len(pairs):
-            _malformed(text)
-        if "\\" in written:
-            labels = {name: _ESCAPED.sub(_unescaped, value) for name, value in labels.items()}
-        longest = self._limits.label_characters
-        if len(written) > longest and any(len(value) > longest for value in labels.values()):
-            raise ScrapeRefused("label_too_long", text[:50] + "…")
-        return labels
+
+@lru_cache(maxsize=8192)
+def _series(head: bytes) -> tuple[str, dict[str, str]] | None:
+    """Return name and labels of a line without its value; `None`: it needs a closer look.
+
+    A service writes the same ones in each scrape; nobody may change them.
+    """
+    try:
+        found = _SERIES.fullmatch(head.decode() + " ")
+    except UnicodeDecodeError:
+        return None
+    if found is None:
+        return None
+    labels = _labels(found[2]) if found[2] else {}
+    return None if labels is None else (found[1], labels)
+
+
+def _labels(written: str) -> dict[str, str] | None:
+    """Return labels as they are written; `None`: one is there twice."""
+    pairs = _LABELS.findall(written, 1)
+    labels = dict(pairs)
+    if len(labels) != len(pairs):
+        return None
+    if "\\" in written:
+        labels = {name: _ESCAPED.sub(_unescaped, value) for name, value in labels.items()}
+    return labels
 
 
 def _unescaped(match: re.Match[str]) -> str:
