@@ -21,6 +21,8 @@ app = typer.Typer(help="Exporters for Prometheus, one process for each node.", n
 _WHERE = "Where the host's files are"
 _SERVING = "Serving"
 _SHARING = "Sharing energy out"
+_FINDING = "Finding services"
+_JUDGING = "Judging answers"
 
 
 class LogFormat(StrEnum):
@@ -46,9 +48,11 @@ class IdlePolicy(StrEnum):
     TIME_SHARE = "time_share"
 
 
-def _option(name: str, metavar: str, text: str, panel: str = _SERVING, **limits: float) -> Any:
+def _option(
+    name: str, metavar: str, text: str, panel: str = _SERVING, flag: str = "", **limits: float
+) -> Any:
     """Return an option that is also an environment variable: --sysfs is JOULERY_SYSFS."""
-    flag = f"--{name.lower().replace('_', '-')}".removesuffix("-s")
+    flag = flag or f"--{name.lower().replace('_', '-')}".removesuffix("-s")
     return typer.Option(
         flag,
         envvar=f"JOULERY_{name}",
@@ -108,6 +112,90 @@ Node = Annotated[
 PodUid = Annotated[
     str | None,
     _option("POD_UID", "UID", "The exporter's own pod, to tell its own joules.", _SHARING),
+]
+ServiceListen = Annotated[
+    str,
+    _option(
+        "SERVICE_LISTEN",
+        "ADDRESS:PORT",
+        "Where to serve; no address means all.",
+        flag="--listen",
+    ),
+]
+OtlpListen = Annotated[
+    str,
+    _option(
+        "OTLP_LISTEN",
+        "ADDRESS:PORT",
+        "Where services push OTLP over HTTP, answers and labels; no address means all.",
+    ),
+]
+OnceEach = Annotated[
+    bool,
+    typer.Option(
+        "--once",
+        help="Scrape each service once, print what they say, and end.",
+        rich_help_panel=_SERVING,
+    ),
+]
+Targets = Annotated[
+    Path | None,
+    _option(
+        "TARGETS",
+        "FILE",
+        "Services by name and URL, in YAML, for machines without Kubernetes; by default the API "
+        "server tells the node's pods.",
+        _FINDING,
+    ),
+]
+ScrapeInterval = Annotated[
+    float,
+    _option(
+        "SCRAPE_INTERVAL_S",
+        "SECONDS",
+        "From one scrape of a service to its next.",
+        _FINDING,
+        "--interval",
+        min=1.0,
+        max=300.0,
+    ),
+]
+ServiceNode = Annotated[
+    str | None,
+    _option("NODE", "NAME", "Whose pods are looked for; by default this host's.", _FINDING),
+]
+ServicePodUid = Annotated[
+    str | None, _option("POD_UID", "UID", "The exporter's own pod, which is no service.", _FINDING)
+]
+Store = Annotated[
+    Path | None,
+    _option(
+        "STORE",
+        "FILE",
+        "Where answers wait for their labels; by default in memory, until it ends.",
+        _JUDGING,
+    ),
+]
+Golden = Annotated[
+    Path | None,
+    _option(
+        "GOLDEN",
+        "DIR",
+        "Golden sets, labelled requests that services are probed with; by default none are.",
+        _JUDGING,
+    ),
+]
+ProbeRate = Annotated[
+    float,
+    _option(
+        "PROBE_RATE_HZ",
+        "HZ",
+        "Requests a second to one service that is probed.",
+        _JUDGING,
+        "--probe-rate",
+        min=0.0001,
+        max=100.0,
+    ),
 ]
 Sysfs = Annotated[Path, _option("SYSFS", "DIR", "Root of sysfs.", _WHERE)]
 Procfs = Annotated[Path, _option("PROCFS", "DIR", "Root of procfs.", _WHERE)]
@@ -188,6 +276,52 @@ def energy(
         typer.echo(run_once(exporter), nl=False)
         return
     run(exporter, listen=listen, web_config=web_config, otlp=otlp)
+
+
+@app.command()
+def services(
+    listen: ServiceListen = ":28481",
+    otlp_listen: OtlpListen = ":4318",
+    web_config: WebConfig = None,
+    once: OnceEach = False,
+    targets: Targets = None,
+    interval: ScrapeInterval = 10.0,
+    node: ServiceNode = None,
+    pod_uid: ServicePodUid = None,
+    store: Store = None,
+    golden: Golden = None,
+    probe_rate: ProbeRate = 0.2,
+    log_format: LogForm = LogFormat.TEXT,
+    log_level: Level = LogLevel.INFO,
+) -> None:
+    """Give every AI service of this node its latency and the quality of its answers.
+
+    Services are pods whose annotations or ports say so, or what a file
+    names. Triton, vLLM, TorchServe, TensorFlow Serving, OpenVINO Model Server,
+    KServe, MLServer and Ray Serve are understood, and whatever pushes OTLP.
+    Answers are judged by labels that come later, by request id, or by a golden
+    set. Try it with [b]--targets FILE --once[/b].
+    """
+    # Before numpy is loaded: nothing here needs its threads.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from .services.serving import run, run_once
+    from .services.settings import ServiceSettings
+
+    _log_to_stderr(log_format, log_level)
+    settings = ServiceSettings(
+        interval_s=interval,
+        node=node or platform.node(),
+        pod_uid=pod_uid or "",
+        targets=targets,
+        golden=golden,
+        probe_rate_hz=probe_rate,
+        # Who looks once takes nothing in, and another exporter may have the file.
+        store=None if once else store,
+    )
+    if once:
+        typer.echo(run_once(settings), nl=False)
+        return
+    run(settings, listen=listen, otlp_listen=otlp_listen, web_config=web_config)
 
 
 class _JsonLines(logging.Formatter):

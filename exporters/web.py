@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import html
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,8 @@ async def serve(
     open_paths: frozenset[str] = frozenset({"/healthz", "/readyz"}),
     ready: Callable[[str], None] = _nobody,
     limits: Limits | None = None,
+    dropped: Counter[str] | None = None,
+    option: str = "--listen",
 ) -> None:
     """Serve an application until `stop` is set; then requests in flight are answered first.
 
@@ -53,6 +56,9 @@ async def serve(
         open_paths: Routes that need no password; a client's certificate they do need.
         ready: Told the URL, without a slash at its end, once clients can connect.
         limits: What one client may cost.
+        dropped: Counts clients that cost more, by what they were: silent, crowded (too many
+            connections from one address), slow (a request that did not end in time).
+        option: What the command calls `listen`, for errors.
 
     Raises:
         SpecError: When the address or the web configuration is wrong.
@@ -63,8 +69,9 @@ async def serve(
     current = watched.current()
     if current.users and current.tls is None:
         _log.warning("%s: passwords without TLS can be read on their way", config)
-    front = Front(app, watched=watched, limits=limits)
-    guard = _Guard(watched, front, open_paths, limits)
+    dropped = Counter() if dropped is None else dropped
+    front = Front(app, watched=watched, limits=limits, dropped=dropped)
+    guard = _Guard(watched, front, open_paths, limits, dropped)
 
     @web.middleware
     async def around(request: web.Request, handler: _Handler) -> web.StreamResponse:
@@ -72,7 +79,7 @@ async def serve(
 
     app.middlewares.insert(0, around)
     app.on_response_prepare.append(guard.dress)
-    sockets = bind(listen)
+    sockets = bind(listen, option)
     try:
         await front.start(sockets)
         ready(url_of(listen, sockets[0], tls=current.tls is not None))
@@ -92,9 +99,10 @@ class _Guard:
         front: Front,
         open_paths: frozenset[str],
         limits: Limits,
+        dropped: Counter[str],
     ) -> None:
         self._watched, self._front = watched, front
-        self._open_paths, self._limits = open_paths, limits
+        self._open_paths, self._limits, self._dropped = open_paths, limits, dropped
         self._passwords = Passwords()
         self._busy = 0
         self._stopping = False
@@ -130,6 +138,7 @@ class _Guard:
                 # Only now has the client taken it: it may read as slowly as it likes.
                 await request.writer.drain()
         except TimeoutError:
+            self._dropped["slow"] += 1
             if response is not None and response.prepared:
                 if request.transport is not None:
                     request.transport.abort()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -45,6 +46,7 @@ class Limits:
         stop_s: How long requests in flight are waited for at the end.
         connections: How many at once; others wait to be taken. Each may hold a whole answer, and
             asyncio's buffer of 256 KiB with TLS.
+        each: How many of them from one address; further ones are closed. `None`: all of them.
     """
 
     silent_s: float = 10.0
@@ -52,6 +54,7 @@ class Limits:
     request_s: float = 30.0
     stop_s: float = 5.0
     connections: int = 40
+    each: int | None = None
 
 
 class _Quiet(logging.LoggerAdapter[logging.Logger]):
@@ -71,13 +74,23 @@ class Front:
         app: The application.
         watched: Asked for TLS at each connection.
         limits: What clients may cost.
+        dropped: Counts connections that are closed because they are `silent`, or too many of one
+            address (`crowded`).
     """
 
-    def __init__(self, app: web.Application, *, watched: WatchedWebConfig, limits: Limits) -> None:
-        self._watched, self._limits = watched, limits
+    def __init__(
+        self,
+        app: web.Application,
+        *,
+        watched: WatchedWebConfig,
+        limits: Limits,
+        dropped: Counter[str],
+    ) -> None:
+        self._watched, self._limits, self._dropped = watched, limits, dropped
         self._sockets: Sequence[socket.socket] = ()
         self._taking = self._ended = self._told = False
         self._open: dict[asyncio.Task[None], _Connection] = {}
+        self._by_address: Counter[str] = Counter()
         self._silences: dict[asyncio.BaseTransport, asyncio.TimerHandle] = {}
         self._runner = web.AppRunner(
             app,
@@ -109,9 +122,14 @@ class Front:
         if server is None:
             return None
         self._silences[transport] = asyncio.get_running_loop().call_later(
-            self._limits.silent_s, transport.abort
+            self._limits.silent_s, self._give_up, transport
         )
         return server()
+
+    def _give_up(self, transport: asyncio.Transport) -> None:
+        """Close a connection that said nothing."""
+        self._dropped["silent"] += 1
+        transport.abort()
 
     def refuse(self) -> None:
         """Take no more connections, and drop those whose handshake is not done."""
@@ -154,7 +172,7 @@ class Front:
         """Take one connection; the loop calls this as long as others wait."""
         loop = asyncio.get_running_loop()
         try:
-            accepted, _ = listening.accept()
+            accepted, (address, *_) = listening.accept()
         except (BlockingIOError, InterruptedError, ConnectionError):
             return  # it has gone again
         except OSError as error:
@@ -165,16 +183,24 @@ class Front:
             self._pause()
             loop.call_later(_RETRY_S, self._resume)
             return
+        if self._limits.each is not None and self._by_address[address] >= self._limits.each:
+            self._dropped["crowded"] += 1
+            accepted.close()
+            return
         accepted.setblocking(False)
+        self._by_address[address] += 1
         connection = _Connection(self._watched.current(), self)
         task = loop.create_task(self._keep(connection, accepted))
         self._open[task] = connection
-        task.add_done_callback(self._let_go)
+        task.add_done_callback(lambda task: self._let_go(task, address))
         if len(self._open) >= self._limits.connections:
             self._pause()
 
-    def _let_go(self, task: asyncio.Task[None]) -> None:
+    def _let_go(self, task: asyncio.Task[None], address: str) -> None:
         del self._open[task]
+        self._by_address[address] -= 1
+        if not self._by_address[address]:
+            del self._by_address[address]
         self._resume()
 
     async def _keep(self, connection: _Connection, accepted: socket.socket) -> None:

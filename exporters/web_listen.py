@@ -17,8 +17,12 @@ _NO_IPV6 = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL}
 _FORM = "ADDRESS:PORT, [ADDRESS]:PORT or :PORT"
 
 
-def parse_listen(text: str) -> tuple[str, int]:
+def parse_listen(text: str, option: str = "--listen") -> tuple[str, int]:
     """Return the address, empty for all, and the port.
+
+    Args:
+        text: One of the forms.
+        option: What the command calls it, for errors.
 
     Raises:
         SpecError: When it is not in one of the forms, or the port is beyond 65535.
@@ -26,7 +30,7 @@ def parse_listen(text: str) -> tuple[str, int]:
     match = _LISTEN.fullmatch(text)
     if match is None or int(match["port"]) > 65535:
         raise SpecError(
-            "--listen",
+            option,
             found=repr(text),
             expected=f"{_FORM}, with a port from 0 to 65535",
             remedy=_advice(text),
@@ -44,14 +48,18 @@ def _advice(text: str) -> str | None:
     return None
 
 
-def bind(listen: str) -> list[socket.socket]:
+def bind(listen: str, option: str = "--listen") -> list[socket.socket]:
     """Return listening sockets, one for each address that the text names.
+
+    Args:
+        listen: See `parse_listen`.
+        option: Likewise.
 
     Raises:
         SpecError: When the text is wrong, or names no address of this machine.
         JouleryError: When the address is taken, or may not be had.
     """
-    address, port = parse_listen(listen)
+    address, port = parse_listen(listen, option)
     sockets: list[socket.socket] = []
     try:
         if address in _ALL:
@@ -69,7 +77,7 @@ def bind(listen: str) -> list[socket.socket]:
     except OSError as error:
         for each in sockets:
             each.close()
-        raise _explain(listen, address, port, error) from None
+        raise _explain(option, listen, address, port, error) from None
     return sockets
 
 
@@ -84,35 +92,35 @@ def _bind_all(port: int) -> socket.socket:
     return socket.create_server(("", port))
 
 
-def _explain(listen: str, address: str, port: int, error: OSError) -> JouleryError:
+def _explain(option: str, listen: str, address: str, port: int, error: OSError) -> JouleryError:
     if isinstance(error, socket.gaierror):
         return SpecError(
-            "--listen",
+            option,
             found=f"'{address}': {error.strerror}",
             expected="an address of this machine",
             remedy=f"':{port}' listens on all",
         )
     if error.errno in _NO_IPV6:
         return SpecError(
-            "--listen",
+            option,
             found=f"'{address}', which this machine does not have",
             expected="an address of this machine",
             remedy=f"':{port}' listens on all",
         )
     if error.errno == errno.EADDRINUSE:
         return JouleryError(
-            f"--listen {listen}",
+            f"{option} {listen}",
             found=f"port {port} taken by another program",
             expected="a free port",
             remedy=f"`ss -ltnp 'sport = :{port}'` shows which; or choose another port",
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return JouleryError(
-            f"--listen {listen}",
+            f"{option} {listen}",
             found=f"port {port} forbidden",
             remedy="ports below 1024 need root, or the capability NET_BIND_SERVICE",
         )
-    return JouleryError(f"--listen {listen}", found=os.strerror(error.errno or 0))
+    return JouleryError(f"{option} {listen}", found=os.strerror(error.errno or 0))
 
 
 def url_of(listen: str, bound: socket.socket, *, tls: bool) -> str:

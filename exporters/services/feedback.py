@@ -20,7 +20,7 @@ from aiohttp import web
 
 from ..dialects.reading import Reading, Told
 from ..families import Family
-from ..service_metrics import COVERAGE, FEEDBACK, STORE_ANSWERS
+from ..service_metrics import ANSWERS_LOST, COVERAGE, FEEDBACK, STORE_ANSWERS
 from .answers import ACCURACY, Answer, Label, Scalar
 from .identity import Claim, Identities, Refused
 from .joins import AnswerStore
@@ -36,6 +36,7 @@ _LONGEST = 200
 _LARGEST_INTEGER = 2**64
 
 _OUTCOMES = ("joined", "waiting", "repeated", "unknown", "invalid", "dropped")
+_LOST = ("too_old", "too_many", "pod_gone")
 
 _Parsed = TypeVar("_Parsed")
 
@@ -91,11 +92,13 @@ class FeedbackReceiver:
         return found
 
     def families(self) -> list[Family]:
-        """Return what became of labels, and how much the store holds."""
+        """Return what became of labels and answers, and how much the store holds."""
         outcomes, held = self._store.label_outcomes, self._store.held
+        lost = self._store.lost_answers
         return [
             Family(FEEDBACK, tuple(((name,), float(outcomes[name])) for name in _OUTCOMES)),
             Family(STORE_ANSWERS, tuple(((name,), float(n)) for name, n in held.items())),
+            Family(ANSWERS_LOST, tuple(((name,), float(lost[name])) for name in _LOST)),
         ]
 
     async def keep_only(self, pods: Collection[Pod]) -> None:

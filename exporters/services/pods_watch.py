@@ -23,9 +23,21 @@ from .discovery import needed
 if TYPE_CHECKING:
     from kr8s.asyncio import Api
 
-__all__ = ["PodsWatch", "cluster"]
+__all__ = ["FAILURES", "PodsWatch", "cluster"]
 
 _log = logging.getLogger(__name__)
+
+FAILURES = (
+    "unreachable",
+    "timeout",
+    "no_credentials",
+    "unauthorised",
+    "forbidden",
+    "gone",
+    "refused",
+    "malformed",
+)
+"""Why listing and watching fail; `gone`: changes were missed, as the server keeps few."""
 
 Changed = Callable[[tuple[Mapping[str, Any], ...]], None]
 
@@ -62,7 +74,7 @@ async def cluster(kubeconfig: str | None = None, serviceaccount: str | None = No
             "API server",
             found=f"no credentials: {type(error).__name__}: {error}",
             remedy="give the pod's container a service account token, or name a kubeconfig by "
-            "KUBECONFIG",
+            "KUBECONFIG; without Kubernetes, --targets names a file of services",
         ) from error
     return api
 
@@ -81,9 +93,7 @@ class PodsWatch:
 
     Attributes:
         connected: What is known is up to date, as far as one can know.
-        failures: How often something failed, by reason: `unreachable`, `timeout`,
-            `no_credentials`, `unauthorised`, `forbidden`, `gone` (changes were missed, as the
-            server keeps few), `refused`, `malformed`.
+        failures: How often something failed, by reason, see `FAILURES`.
     """
 
     def __init__(

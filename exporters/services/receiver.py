@@ -23,7 +23,7 @@ from .otlp_words import WORDS
 from .streams import REPEATED, TAKEN, Streams
 from .target import Pod
 
-__all__ = ["Received", "Receiver", "ReceiverLimits"]
+__all__ = ["OUTCOMES", "Received", "Receiver", "ReceiverLimits"]
 
 _ENCODINGS = {"", "identity", "gzip", "deflate"}
 _FINE = {TAKEN, REPEATED, IGNORED}
@@ -36,6 +36,9 @@ _STATUS = {
     "unknown_sender": 403,
     "foreign_identity": 403,
 }
+
+OUTCOMES = ("ok", "partial", IGNORED, *(one for one in _STATUS if one != "unsupported"))
+"""How requests end; one in another form than OTLP's counts as malformed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

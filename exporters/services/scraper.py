@@ -31,6 +31,11 @@ _CHUNK_BYTES = 64 * 1024
 _MOST_REASONS = 16
 """Of one service; what is beyond counts as other."""
 
+_MOST_CPU = 0.005
+"""Of a core, for understanding what one service says; one that says more is asked less often."""
+
+_LONGEST_S = 300.0
+"""Between scrapes of what only looked like an AI service, and has never answered as one."""
 
 Read = Callable[[bytes, str, Target], tuple[str, Reading]]
 """Makes a reading of a body, its content type and whose it is, with the dialect's name.
@@ -47,8 +52,11 @@ class _Scraped:
     reading: Reading | None = None
     dialect: str = ""
     took_s: float | None = None
+    cpu_s: float = 0.0
+    vain: int = 0
+    """How many scrapes there were before the first that told something."""
+    has_answered: bool = False
     problems: Counter[str] = field(default_factory=Counter)
-    silent: bool = False
 
     def count(self, reason: str, times: int = 1) -> None:
         known = reason in self.problems or len(self.problems) < _MOST_REASONS
@@ -96,12 +104,7 @@ class Scraper:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Scrape until `stop` is set; scrapes under way are given up then."""
-        async with aiohttp.ClientSession(
-            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2 * self._interval_s),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"Accept": _ACCEPT, "User-Agent": "joulery"},
-        ) as self._session:
+        async with self._opened() as self._session:
             self._begin()
             await stop.wait()
             tasks = [one.task for one in self._known.values() if one.task is not None]
@@ -109,6 +112,12 @@ class Scraper:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         self._session = None
+
+    async def run_once(self) -> None:
+        """Scrape each service once, now."""
+        async with self._opened() as session:
+            known = self._known.items()
+            await asyncio.gather(*(self._turn(target, one, session) for target, one in known))
 
     def readings(self) -> list[tuple[Pod, Reading]]:
         """Return what each service told last; none of those whose last scrape failed."""
@@ -127,7 +136,7 @@ class Scraper:
             labels = target.pod.labels
             for reason, times in one.problems.items():
                 problems[*labels, reason] += times
-            if one.took_s is None or one.silent:
+            if one.took_s is None or not _is_service(target, one):
                 continue
             key = (*labels, one.dialect or target.dialect)
             up[key] = min(up.get(key, 1.0), float(one.reading is not None))
@@ -142,7 +151,15 @@ class Scraper:
     @property
     def count(self) -> int:
         """How many services are scraped."""
-        return sum(not one.silent for one in self._known.values())
+        return sum(_is_service(target, one) for target, one in self._known.items())
+
+    def _opened(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2 * self._interval_s),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Accept": _ACCEPT, "User-Agent": "joulery"},
+        )
 
     def _begin(self) -> None:
         if self._session is None:
@@ -156,18 +173,37 @@ class Scraper:
         await asyncio.sleep(self._interval_s * _phase(target))
         due_s = time.monotonic()
         while True:
-            async with self._turns:
-                await self._scrape(target, one, session)
-            due_s = max(due_s + self._interval_s, time.monotonic())
+            await self._turn(target, one, session)
+            due_s = max(due_s + self._pause_s(target, one), time.monotonic())
             await asyncio.sleep(due_s - time.monotonic())
+
+    def _pause_s(self, target: Target, one: _Scraped) -> float:
+        """Return the time from one scrape of a service to its next."""
+        pause_s = max(self._interval_s, one.cpu_s / _MOST_CPU)
+        if _is_service(target, one):
+            return pause_s
+        # A guess that proves wrong costs less and less; a service that starts slowly is found
+        # after twice the time that it took.
+        doubled_s = self._interval_s * 2.0 ** min(one.vain - 1, 20)
+        return max(pause_s, min(doubled_s, _LONGEST_S))
+
+    async def _turn(self, target: Target, one: _Scraped, session: aiohttp.ClientSession) -> None:
+        """Scrape one service when it is its turn."""
+        async with self._turns:
+            await self._scrape(target, one, session)
 
     async def _scrape(self, target: Target, one: _Scraped, session: aiohttp.ClientSession) -> None:
         began_s, reading, reason = time.monotonic(), None, ""
         try:
             body, content_type = await self._fetched(target, session)
-            one.dialect, reading = self._read(body, content_type, target)
+            cpu_s = time.thread_time()
+            try:
+                one.dialect, reading = self._read(body, content_type, target)
+            finally:
+                one.cpu_s = time.thread_time() - cpu_s
         except ScrapeRefused as refused:
             reason = refused.reason
+            _log.debug("%s: %s", target.url, refused, exc_info=refused.__cause__)
         except TimeoutError:
             reason = "timeout"
         except aiohttp.ClientResponseError as error:
@@ -177,18 +213,21 @@ class Scraper:
         except Exception as error:  # noqa: BLE001 - a body nobody thought of is its sender's problem
             reason = "not_understood"
             _log.debug("%s: %r", target.url, error, exc_info=True)
-        one.silent = reason == "no_dialect" and not target.certain
-        if one.silent:
-            reason = ""
-        if reason:
-            if reason not in one.problems:
+        if reading is not None:
+            one.has_answered = True
+        elif not one.has_answered:
+            one.vain += 1
+        problems = {reason: 1} if reading is None else reading.problems
+        if reason == "no_dialect" and not _is_service(target, one):
+            problems = {}
+        for problem, times in problems.items():
+            if problem not in one.problems:
+                who = "/".join(filter(None, (target.pod.namespace, target.pod.name)))
                 _log.warning(
-                    "%s/%s at %s: %s (said once; joulery_target_problems_total counts)",
-                    *(target.pod.namespace, target.pod.name, target.url, reason),
+                    "%s at %s: %s (said once; joulery_target_problems_total counts)",
+                    *(who, target.url, problem),
                 )
-            one.count(reason)
-        for left_out, times in (reading.problems if reading is not None else {}).items():
-            one.count(left_out, times)
+            one.count(problem, times)
         one.reading, one.took_s = reading, time.monotonic() - began_s
 
     async def _fetched(self, target: Target, session: aiohttp.ClientSession) -> tuple[bytes, str]:
@@ -207,6 +246,14 @@ class Scraper:
                     response.close()
                     raise ScrapeRefused("too_large")
             return bytes(body), response.headers.get("Content-Type", "")
+
+
+def _is_service(target: Target, one: _Scraped) -> bool:
+    """Return whether this is an AI service for sure: somebody said so, or it has answered as one.
+
+    Of what only looked like one it is not told whether it is up: then nobody's alert goes off.
+    """
+    return target.certain or one.has_answered
 
 
 def _phase(target: Target) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections import Counter
 from pathlib import Path
 
 import aiohttp
@@ -160,6 +162,55 @@ def test_as_many_as_there_is_room_for() -> None:
             assert not done
             first.close()
             assert (await waiting)[0] == 200
+
+    asyncio.run(work())
+
+
+def test_one_address_has_its_share() -> None:
+    """Who holds all connections of an address keeps no other address out, and is counted."""
+
+    async def work() -> None:
+        dropped: Counter[str] = Counter()
+        limits = Limits(connections=3, each=2)
+        async with serving(limits=limits, dropped=dropped) as (url, _, _):
+            port = port_of(url)
+            held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+            reader, third = await asyncio.open_connection("127.0.0.1", port)
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+            third.close()
+            assert dropped == {"crowded": 1}
+            other = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
+            async with (
+                aiohttp.ClientSession(connector=other) as session,
+                session.get(f"{url}/metrics") as answer,
+            ):
+                assert answer.status == 200
+            held.pop()[1].close()
+            while True:  # as soon as the server has taken notice
+                try:
+                    assert (await fetch(f"{url}/metrics"))[0] == 200
+                    break
+                except aiohttp.ClientConnectionError:
+                    await asyncio.sleep(0.05)
+            held.pop()[1].close()
+
+    asyncio.run(work())
+
+
+def test_what_is_given_up_is_counted() -> None:
+    """Clients that say nothing, and those whose request does not end, are counted apart."""
+
+    async def work() -> None:
+        dropped: Counter[str] = Counter()
+        limits = Limits(silent_s=1.0, request_s=0.2)
+        async with serving(limits=limits, dropped=dropped) as (url, _, _):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port_of(url))
+            with contextlib.suppress(ConnectionResetError):
+                await reader.read()
+            writer.close()
+            assert (await fetch(f"{url}/wait"))[0] == 503
+            assert dropped == {"silent": 1, "slow": 1}
 
     asyncio.run(work())
 

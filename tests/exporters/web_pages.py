@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -69,6 +70,7 @@ async def serving(
     config: Path | None = None,
     listen: str = "127.0.0.1:0",
     limits: Limits | None = None,
+    dropped: Counter[str] | None = None,
 ) -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Task[None]]]:
     """Serve pages; yield the URL, what stops the server, and its task."""
     urls: asyncio.Queue[str] = asyncio.Queue()
@@ -81,6 +83,7 @@ async def serving(
             stop=stop,
             ready=urls.put_nowait,
             limits=limits,
+            dropped=dropped,
         )
     )
     first = asyncio.create_task(urls.get())

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from joulery.exporters.quality import wilson
 from joulery.exporters.service_metrics import (
+    ANSWERS_LOST,
     CORRECT,
     COVERAGE,
     FEEDBACK,
@@ -102,7 +103,7 @@ def test_answers_and_labels() -> None:
                 bounds["joulery_pod_inference_quality_low_ratio"],
                 bounds["joulery_pod_inference_quality_high_ratio"],
             ) == wilson(3, 5)
-            outcomes, held = receiver.families()
+            outcomes, held, lost = receiver.families()
             assert (outcomes.metric, dict(outcomes.samples)) == (
                 FEEDBACK,
                 {
@@ -118,8 +119,14 @@ def test_answers_and_labels() -> None:
                 STORE_ANSWERS,
                 {("open",): 2.0, ("early",): 1.0},
             )
+            assert {value for _, value in lost.samples} == {0.0}
             await receiver.keep_only([])
             assert receiver.readings() == {}
+            _, _, lost = receiver.families()
+            assert (lost.metric, dict(lost.samples)) == (
+                ANSWERS_LOST,
+                {("too_old",): 0.0, ("too_many",): 0.0, ("pod_gone",): 2.0},
+            )
 
     asyncio.run(work())
 

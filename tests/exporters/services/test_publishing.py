@@ -7,9 +7,13 @@ import math
 from joulery.exporters.dialects.reading import Histogram, Reading, told
 from joulery.exporters.exposition import render
 from joulery.exporters.families import Family, ordered
+from joulery.exporters.metrics import high_of, low_of
 from joulery.exporters.service_metrics import (
+    CORRECT,
     DURATION,
     ITEMS,
+    JUDGED,
+    QUALITY,
     REQUESTS,
     SERVICE_CATALOGUE,
     TARGET_PROBLEMS,
@@ -45,6 +49,65 @@ def test_each_series_is_said_once() -> None:
         (*TWO.labels, "m", ""): 9.0
     }
     assert TARGET_PROBLEMS.name not in found(publisher.families([], []))
+
+
+def feedback(
+    judged: float, *, model: str = "m", metric: str = "accuracy", taken: str = ""
+) -> Reading:
+    """Return what one side tells of feedback, half of which was right."""
+    names = {"model": model, "exit": taken, "metric": metric, "method": "feedback"}
+    return Reading(
+        told=(
+            told(JUDGED, judged, **names),
+            told(CORRECT, judged / 2, **names),
+            told(QUALITY, 0.5, **names, window="all"),
+            told(low_of(QUALITY), 0.4, **names, window="all"),
+            told(high_of(QUALITY), 0.6, **names, window="all"),
+            told(ITEMS, 7.0, model=model),
+        )
+    )
+
+
+def test_feedback_is_told_by_one_side() -> None:
+    """Of a pod's model and metric, all that feedback says is of the first side that has any."""
+    store = [(ONE, feedback(0.0)), (TWO, feedback(4.0))]
+    service = [(ONE, feedback(10.0)), (TWO, feedback(20.0, taken="early"))]
+    families = found(Publisher().families([store, service], []))
+    assert families[JUDGED.name] == {
+        (*ONE.labels, "m", "", "", "accuracy", "feedback"): 10.0,
+        (*TWO.labels, "m", "", "", "accuracy", "feedback"): 4.0,
+    }
+    for metric in (CORRECT, QUALITY, low_of(QUALITY), high_of(QUALITY)):
+        assert {labels[1:6] for labels in families[metric.name]} == {
+            ("one", "1", "m", "", ""),
+            ("two", "2", "m", "", ""),
+        }
+
+
+def test_sides_that_judge_different_things_are_all_heard() -> None:
+    """Another model, another metric, and what a probe found are no other side's business."""
+    probe = Reading(
+        told=(told(JUDGED, 9.0, model="m", metric="accuracy", method="probe"),),
+    )
+    sides = [
+        [(ONE, feedback(4.0))],
+        [(ONE, feedback(5.0, model="n")), (ONE, feedback(6.0, metric="f1"))],
+        [(ONE, probe)],
+    ]
+    judged = found(Publisher().families(sides, []))[JUDGED.name]
+    assert {labels[3:]: value for labels, value in judged.items()} == {
+        ("m", "", "", "accuracy", "feedback"): 4.0,
+        ("n", "", "", "accuracy", "feedback"): 5.0,
+        ("m", "", "", "f1", "feedback"): 6.0,
+        ("m", "", "", "accuracy", "probe"): 9.0,
+    }
+
+
+def test_that_two_sides_have_feedback_is_no_problem() -> None:
+    """A service that joins labels itself, and has them joined, does nothing wrong."""
+    publisher = Publisher()
+    only = Reading(told=feedback(4.0).told[:5])
+    assert TARGET_PROBLEMS.name not in found(publisher.families([[(ONE, only)], [(ONE, only)]], []))
 
 
 def test_equal_series_of_the_exporter_add_up() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import Awaitable, Callable
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Container
 
 from aiohttp import web
 
@@ -20,6 +22,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 LIMIT_BYTES = 100_000
 PATIENCE_S = 60.0
+PACKED = gzip.compress(b"1" * (200 * LIMIT_BYTES))
 
 
 def understand(body: bytes, content_type: str, _: Target) -> tuple[str, Reading]:
@@ -27,6 +30,10 @@ def understand(body: bytes, content_type: str, _: Target) -> tuple[str, Reading]
     assert content_type.startswith("text/plain")
     if body == b"foreign":
         raise ScrapeRefused("no_dialect")
+    if body == b"11":
+        busy_until_s = time.thread_time() + 0.05
+        while time.thread_time() < busy_until_s:
+            pass
     value = told(ITEMS, float(body), model="m")
     return "plain", Reading(told=(value,), problems={"odd": 1} if body == b"13" else {})
 
@@ -37,9 +44,16 @@ def a_target(name: str, url: str, *, certain: bool = True) -> Target:
 
 
 async def scraped(
-    pages: dict[str, Handler], until: Callable[[Scraper], bool], *, certain: bool = True
+    pages: dict[str, Handler],
+    until: Callable[[Scraper], bool],
+    *,
+    certain: bool | Container[str] = True,
+    interval_s: float = 2.0,
 ) -> Scraper:
-    """Scrape each page as a service of its own until something is true, then stop."""
+    """Scrape each page as a service of its own until something is true, then stop.
+
+    The interval bounds a scrape too: it is long enough for a machine that has much else to do.
+    """
     app = web.Application()
     for name, handler in pages.items():
         app.router.add_get(f"/{name}", handler)
@@ -48,9 +62,14 @@ async def scraped(
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    scraper = Scraper(understand, interval_s=0.2, timeout_s=1.0, most_bytes=LIMIT_BYTES)
+    scraper = Scraper(understand, interval_s=interval_s, most_bytes=LIMIT_BYTES)
     scraper.update(
-        a_target(name, f"http://127.0.0.1:{port}/{name}", certain=certain) for name in pages
+        a_target(
+            name,
+            f"http://127.0.0.1:{port}/{name}",
+            certain=certain if isinstance(certain, bool) else name in certain,
+        )
+        for name in pages
     )
     stop = asyncio.Event()
     running = asyncio.create_task(scraper.run(stop))
@@ -99,9 +118,8 @@ async def elsewhere(_: web.Request) -> web.StreamResponse:
 
 async def flood(_: web.Request) -> web.StreamResponse:
     """Answer what unpacks to far more than it weighs."""
-    packed = gzip.compress(b"1" * (200 * LIMIT_BYTES))
     return web.Response(
-        body=packed, headers={"Content-Encoding": "gzip"}, content_type="text/plain"
+        body=PACKED, headers={"Content-Encoding": "gzip"}, content_type="text/plain"
     )
 
 
@@ -132,14 +150,12 @@ def test_hostile_services_hurt_only_themselves() -> None:
     pages["gone"] = missing
 
     def seen(scraper: Scraper) -> bool:
-        found = {labels[3] for labels in samples(scraper.families(), TARGET_PROBLEMS)}
-        return set(wanted.values()) <= found and bool(scraper.readings())
+        found = {labels[1::2] for labels in samples(scraper.families(), TARGET_PROBLEMS)}
+        return set(wanted.items()) <= found and bool(scraper.readings())
 
     scraper = asyncio.run(scraped(pages, seen))
     [(pod, reading)] = scraper.readings()
     assert (pod.name, [one.value for one in reading.told]) == ("good", [7.0])
-    problems = samples(scraper.families(), TARGET_PROBLEMS)
-    assert {labels[1]: labels[3] for labels in problems} == wanted
     up = samples(scraper.families(), TARGET_UP)
     assert {labels[1]: value for labels, value in up.items()} == {
         name: float(name == "good") for name in pages
@@ -167,6 +183,69 @@ def test_a_service_that_only_looked_like_one_is_nobodys_mistake() -> None:
     scraper = asyncio.run(scraped(pages, seen, certain=False))
     assert {labels[1] for labels in samples(scraper.families(), TARGET_UP)} == {"good"}
     assert samples(scraper.families(), TARGET_PROBLEMS) == {}
+
+
+def counted(name: str, asked: Counter[str], handler: Handler) -> Handler:
+    """Return a page that counts how often it is asked for."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked[name] += 1
+        return await handler(request)
+
+    return answer
+
+
+def test_a_guess_that_proves_wrong_is_asked_ever_less() -> None:
+    """What only looked like a service is asked less and less, and no alert hears of it."""
+    asked: Counter[str] = Counter()
+
+    async def missing(_: web.Request) -> web.StreamResponse:
+        raise web.HTTPNotFound
+
+    pages = {
+        name: counted(name, asked, handler)
+        for name, handler in (("said", missing), ("guessed", missing), ("good", page(b"1")))
+    }
+    scraper = asyncio.run(
+        scraped(pages, lambda _: asked["said"] >= 40, certain={"said"}, interval_s=0.05)
+    )
+    assert 1 <= asked["guessed"] < 20 < asked["good"]
+    up = samples(scraper.families(), TARGET_UP)
+    assert {labels[1] for labels in up} == {"said", "good"}
+    problems = samples(scraper.families(), TARGET_PROBLEMS)
+    assert {labels[1::2] for labels in problems} == {
+        ("said", "status_404"),
+        ("guessed", "status_404"),
+    }
+
+
+def test_what_costs_much_is_asked_less() -> None:
+    """A service whose scrape takes long to understand is scraped less often than others."""
+    asked: Counter[str] = Counter()
+    pages = {
+        name: counted(name, asked, page(body)) for name, body in (("cheap", b"1"), ("dear", b"11"))
+    }
+    asyncio.run(scraped(pages, lambda _: asked["cheap"] >= 40, interval_s=0.05))
+    assert 1 <= asked["dear"] < 20
+
+
+def test_each_is_scraped_once() -> None:
+    """Who looks once has each service's figures right away."""
+
+    async def work() -> None:
+        app = web.Application()
+        app.router.add_get("/metrics", page(b"1"))
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/metrics"
+        scraper = Scraper(understand, interval_s=300.0)
+        scraper.update([a_target("one", url), a_target("two", url), a_target("gone", url + "x")])
+        await scraper.run_once()
+        assert [pod.name for pod, _ in scraper.readings()] == ["one", "two"]
+        await runner.cleanup()
+
+    asyncio.run(work())
 
 
 def test_a_failed_scrape_leaves_no_reading() -> None:
