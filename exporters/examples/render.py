@@ -23,7 +23,8 @@ _OBJECT = re.compile(r"^# Source: joulery/templates/(\w+\.yaml)\n(.*?)(?=^---$|\
 # Who applies these files is not Helm, and tools that look for its objects must not find them.
 _HELM_LABELS = re.compile(r"^ +(?:app\.kubernetes\.io/managed-by|helm\.sh/chart): .*\n", re.M)
 _SETTERS = (
-    (re.compile(r"^(  namespace: joulery)$", re.M), "${namespace}"),
+    (re.compile(r"^( +namespace: joulery)$", re.M), "${namespace}"),
+    (re.compile(r"^( +name: joulery-joulery-pods)$", re.M), "${namespace}-joulery-pods"),
     (re.compile(r"^( +image: joulery-exporter:\S+)$", re.M), "${image}"),
     (
         re.compile(r"^( +path: /var/lib/kubelet/pod-resources)$", re.M),

@@ -25,7 +25,7 @@ def _closed(properties: Mapping[str, Any], *required: str) -> Mapping[str, Any]:
 
 
 def _monitor(endpoints: str) -> Mapping[str, Any]:
-    """Describe a ServiceMonitor or PodMonitor as far as the chart uses it.
+    """Describe the spec of a ServiceMonitor or PodMonitor as far as the chart uses it.
 
     Names and types are those of the API reference of monitoring.coreos.com/v1.
     """
@@ -57,7 +57,7 @@ def _monitor(endpoints: str) -> Mapping[str, Any]:
         "port",
     )
     labels = {"type": "object", "additionalProperties": text}
-    spec = _closed(
+    return _closed(
         {
             "selector": _closed({"matchLabels": labels}, "matchLabels"),
             endpoints: {"type": "array", "items": endpoint, "minItems": 1},
@@ -65,12 +65,44 @@ def _monitor(endpoints: str) -> Mapping[str, Any]:
         "selector",
         endpoints,
     )
-    metadata = _closed({"name": text, "namespace": text, "labels": labels}, "name")
+
+
+def _rules() -> Mapping[str, Any]:
+    """Describe the groups of a PrometheusRule as far as the chart uses it; likewise."""
+    text = {"type": "string", "minLength": 1}
+    words = {"type": "object", "additionalProperties": text}
+    rule = _closed(
+        {
+            "alert": text,
+            "annotations": words,
+            "expr": text,
+            "for": {"type": "string", "pattern": "^([0-9]+(ms|s|m|h|d))+$"},
+            "labels": words,
+            "record": text,
+        },
+        "expr",
+    )
+    group = _closed(
+        {
+            "interval": {"type": "string", "pattern": "^([0-9]+(ms|s|m|h|d))+$"},
+            "name": text,
+            "rules": {"type": "array", "items": rule, "minItems": 1},
+        },
+        "name",
+        "rules",
+    )
+    return _closed({"groups": {"type": "array", "items": group, "minItems": 1}}, "groups")
+
+
+def _of_operator(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Describe an object of the Prometheus Operator."""
+    text = {"type": "string", "minLength": 1}
+    labels = {"type": "object", "additionalProperties": text}
     return _closed(
         {
             "apiVersion": {"const": "monitoring.coreos.com/v1"},
             "kind": text,
-            "metadata": metadata,
+            "metadata": _closed({"name": text, "namespace": text, "labels": labels}, "name"),
             "spec": spec,
         },
         "apiVersion",
@@ -78,9 +110,10 @@ def _monitor(endpoints: str) -> Mapping[str, Any]:
     )
 
 
-_MONITORS = {
-    "PodMonitor": _monitor("podMetricsEndpoints"),
-    "ServiceMonitor": _monitor("endpoints"),
+_OPERATOR = {
+    "PodMonitor": _of_operator(_monitor("podMetricsEndpoints")),
+    "PrometheusRule": _of_operator(_rules()),
+    "ServiceMonitor": _of_operator(_monitor("endpoints")),
 }
 
 
@@ -91,7 +124,7 @@ def check(item: Mapping[str, Any], version: str) -> None:
         jsonschema.ValidationError: The operator would refuse it.
         kubernetes_validate.ValidationError: Kubernetes would.
     """
-    if item["kind"] in _MONITORS:
-        jsonschema.validate(item, _MONITORS[item["kind"]])
+    if item["kind"] in _OPERATOR:
+        jsonschema.validate(item, _OPERATOR[item["kind"]])
     else:
         kubernetes_validate.validate(item, version, strict=True)

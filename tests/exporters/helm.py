@@ -22,7 +22,9 @@ __all__ = [
     "VALUES",
     "Objects",
     "container",
+    "containers",
     "helm",
+    "named",
     "one",
     "render",
     "rendered",
@@ -47,17 +49,18 @@ def render(
     release: str = "joulery",
     kubernetes: str = "1.30.0",
     chart: Path = CHART,
+    namespace: str = "energy",
 ) -> subprocess.CompletedProcess[str]:
     """Run `helm template`; each further set of values is laid over those before."""
     given = tuple(f"{key}={json.dumps(value[key])}" for value in values for key in value)
-    return _template(release, kubernetes, chart, given)
+    return _template(release, namespace, kubernetes, chart, given)
 
 
 @functools.cache
 def _template(
-    release: str, kubernetes: str, chart: Path, values: tuple[str, ...]
+    release: str, namespace: str, kubernetes: str, chart: Path, values: tuple[str, ...]
 ) -> subprocess.CompletedProcess[str]:
-    command = [helm(), "template", release, str(chart), "--namespace", "energy"]
+    command = [helm(), "template", release, str(chart), "--namespace", namespace]
     command += ["--kube-version", kubernetes]
     command += [argument for value in values for argument in ("--set-json", value)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -68,9 +71,12 @@ def rendered(
     release: str = "joulery",
     kubernetes: str = "1.30.0",
     chart: Path = CHART,
+    namespace: str = "energy",
 ) -> Objects:
     """Return the objects that the chart renders to."""
-    ended = render(*values, release=release, kubernetes=kubernetes, chart=chart)
+    ended = render(
+        *values, release=release, kubernetes=kubernetes, chart=chart, namespace=namespace
+    )
     assert ended.returncode == 0, ended.stderr
     return [item for item in yaml.safe_load_all(ended.stdout) if item]
 
@@ -81,12 +87,24 @@ def one(objects: Objects, kind: str) -> dict[str, Any]:
     return found
 
 
-def container(objects: Objects) -> dict[str, Any]:
-    """Return the only container of the only DaemonSet."""
+def containers(objects: Objects) -> dict[str, dict[str, Any]]:
+    """Return the containers of the only DaemonSet by their names."""
     pod = one(objects, "DaemonSet")["spec"]["template"]["spec"]
     assert "initContainers" not in pod
-    [only] = pod["containers"]
-    return dict(only)
+    found = {item["name"]: dict(item) for item in pod["containers"]}
+    assert list(found) in (["energy"], ["energy", "service"])
+    return found
+
+
+def container(objects: Objects, name: str = "energy") -> dict[str, Any]:
+    """Return a container of the only DaemonSet."""
+    return containers(objects)[name]
+
+
+def named(objects: Objects, kind: str, name: str) -> dict[str, Any]:
+    """Return the object of a kind with a name."""
+    [found] = [o for o in objects if (o["kind"], o["metadata"]["name"]) == (kind, name)]
+    return found
 
 
 def schema_leaves(
@@ -111,6 +129,7 @@ VALUES: Mapping[str, Mapping[str, Any]] = {
         "resources": None,
         "service.scrapeAnnotations": False,
         "serviceAccount.create": False,
+        "services.enabled": False,
         "tolerations": [],
     },
     "password": {"webConfig.inline": {"basic_auth_users": {"alice": _HASH}}},
@@ -123,8 +142,16 @@ VALUES: Mapping[str, Mapping[str, Any]] = {
     },
     "service monitor": {"serviceMonitor.enabled": True},
     "pod monitor": {"podMonitor.enabled": True},
+    "rules": {"rules": {"enabled": True, "configMap": True, "labels": {"release": "mine"}}},
     "gpu": {"gpu": {"nvidia": True, "runtimeClassName": "nvidia"}, "hostPID": True},
     "network policy": {"networkPolicy.enabled": True},
+    "energy alone": {"services.enabled": False, "networkPolicy.enabled": True},
+    "own rights": {"rbac.create": False, "serviceAccount": {"create": False, "name": "mine"}},
+    "services": {
+        "services.otlpHostPort": 4318,
+        "services.probe": {"rateHz": 1, "goldenConfigMap": "golden"},
+        "services.resources": None,
+    },
     "otlp": {"otlp": {"enabled": True, "endpoint": "http://collector.observability:4318"}},
 }
 """Sets of values that people have, by what they are after."""
@@ -133,8 +160,12 @@ EVERYTHING: Mapping[str, Any] = {
     **VALUES["password"],
     **VALUES["tls"],
     **VALUES["service monitor"],
+    **VALUES["rules"],
     **VALUES["gpu"],
     **VALUES["otlp"],
+    **VALUES["services"],
+    "services.extraEnv": [{"name": "JOULERY_DEBUG", "value": "1"}],
+    "services.extraVolumeMounts": [{"name": "more", "mountPath": "/more", "readOnly": True}],
     "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
     "extraVolumeMounts": [{"name": "more", "mountPath": "/more", "readOnly": True}],
     "extraVolumes": [{"name": "more", "configMap": {"name": "more"}}],
@@ -152,6 +183,8 @@ EVERYTHING: Mapping[str, Any] = {
     "networkPolicy": {
         "enabled": True,
         "from": _PEERS,
+        "servicesFrom": _PEERS,
+        "apiServerTo": _PEERS,
         "otlpTo": _PEERS,
         "extraEgress": [{"to": [{"ipBlock": {"cidr": "192.0.2.1/32"}}]}],
     },

@@ -21,7 +21,9 @@ from .helm import (
     MATRIX,
     VALUES,
     container,
+    containers,
     helm,
+    named,
     one,
     rendered,
 )
@@ -58,24 +60,35 @@ def test_kubernetes_accepts_the_objects(name: str) -> None:
         for item in renderings[new]:
             check(item, version)
     assert set(renderings) == {False, True}
-    assert rendered(MATRIX[name], kubernetes="1.20.0") == renderings[False]
+    assert rendered(MATRIX[name], kubernetes="1.22.0") == renderings[False]
     assert rendered(MATRIX[name], kubernetes=VERSIONS[-1]) == renderings[True]
+    # The one Service that keeps to a node came with 1.22.
+    local = [item for item in renderings[False] if "internalTrafficPolicy" in str(item)]
+    older = rendered(MATRIX[name], kubernetes="1.20.0")
+    assert older == [item for item in renderings[False] if item not in local]
+    assert len(local) == len(containers(older)) - 1
+    # One that was built without a version may be as old.
+    assert rendered(MATRIX[name], kubernetes="0.0.0") == older
 
 
 @pytest.mark.parametrize("name", MATRIX)
 def test_least_privilege(name: str) -> None:
     """Whatever is switched on: root, but nothing that root could do, and no word with the API."""
     objects = rendered(MATRIX[name])
-    assert {item["kind"] for item in objects} <= {
+    roles = {"ClusterRole", "ClusterRoleBinding"}
+    assert {item["kind"] for item in objects} - roles <= {
+        "ConfigMap",
         "DaemonSet",
         "NetworkPolicy",
         "PodMonitor",
+        "PrometheusRule",
         "Secret",
         "Service",
         "ServiceAccount",
         "ServiceMonitor",
     }
-    assert {item["metadata"]["namespace"] for item in objects} == {"energy"}
+    places = {o["metadata"].get("namespace") for o in objects if o["kind"] not in roles}
+    assert places == {"energy"}
     for account in (item for item in objects if item["kind"] == "ServiceAccount"):
         assert account["automountServiceAccountToken"] is False
     pod = one(objects, "DaemonSet")["spec"]["template"]["spec"]
@@ -83,7 +96,8 @@ def test_least_privilege(name: str) -> None:
     assert pod["hostNetwork"] is False
     assert "hostIPC" not in pod
     assert pod["hostPID"] is MATRIX[name].get("hostPID", False)
-    assert pod["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}}
+    group = {"fsGroup": 65532} if len(pod["containers"]) == 2 else {}
+    assert pod["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}, **group}
     rights = container(objects)["securityContext"]
     capabilities = rights.pop("capabilities")
     assert capabilities.pop("drop") == ["ALL"]
@@ -101,7 +115,7 @@ def test_least_privilege(name: str) -> None:
 @pytest.mark.parametrize("kubernetes", ["1.20.0", "1.29.0", "1.30.0", VERSIONS[-1]])
 def test_host_is_read_only(kubernetes: str) -> None:
     """No mount but /tmp can be written; of the host, not even what is mounted below."""
-    objects = rendered(EVERYTHING, kubernetes=kubernetes)
+    objects = rendered(EVERYTHING, {"services.enabled": False}, kubernetes=kubernetes)
     volumes = {
         v["name"]: v for v in one(objects, "DaemonSet")["spec"]["template"]["spec"]["volumes"]
     }
@@ -194,17 +208,34 @@ def test_monitor(kind: str) -> None:
     switch = f"{kind[0].lower()}{kind[1:]}.enabled"
     objects = rendered(VALUES["tls"], {switch: True})
     spec = one(objects, kind)["spec"]
-    [endpoint] = spec["podMetricsEndpoints" if kind == "PodMonitor" else "endpoints"]
-    assert (endpoint["honorLabels"], endpoint["scheme"]) == (True, "https")
+    endpoints = spec["podMetricsEndpoints" if kind == "PodMonitor" else "endpoints"]
+    assert [endpoint["port"] for endpoint in endpoints] == ["metrics", "services"]
     node = {"sourceLabels": ["__meta_kubernetes_pod_node_name"], "targetLabel": "node"}
-    assert endpoint["relabelings"] == [node]
-    seen = one(objects, "Service" if kind == "ServiceMonitor" else "DaemonSet")
+    for endpoint in endpoints:
+        assert (endpoint["honorLabels"], endpoint["scheme"]) == (True, "https")
+        assert endpoint["relabelings"] == [node]
+    service = named(objects, "Service", "joulery")
+    # Only one Service has these ports, so that each is scraped once.
+    assert [port["name"] for port in service["spec"]["ports"]] == ["metrics", "services"]
+    seen = service if kind == "ServiceMonitor" else one(objects, "DaemonSet")
     labels = seen["metadata"]["labels"]
     assert spec["selector"]["matchLabels"].items() <= labels.items()
-    assert "annotations" not in one(objects, "Service")["metadata"]
-    plain = one(rendered(VALUES["tls"]), "Service")["metadata"]["annotations"]
-    assert plain["prometheus.io/scheme"] == "https"
-    assert plain["prometheus.io/port"] == "28480"
+    alone = rendered(VALUES["tls"], {switch: True}, VALUES["energy alone"])
+    assert "'services'" not in str(one(alone, kind))
+    assert not any("annotations" in o["metadata"] for o in objects if o["kind"] == "Service")
+
+
+def test_annotated_services() -> None:
+    """Prometheus, by annotations of Services, finds each exporter once, at its own port."""
+    objects = rendered(VALUES["tls"])
+    for name, port in (("joulery", "28480"), ("joulery-otlp", "28481")):
+        found = named(objects, "Service", name)["metadata"]["annotations"]
+        assert found == {
+            "prometheus.io/scrape": "true",
+            "prometheus.io/port": port,
+            "prometheus.io/path": "/metrics",
+            "prometheus.io/scheme": "https",
+        }
 
 
 @pytest.mark.parametrize(
@@ -217,13 +248,13 @@ def test_monitor(kind: str) -> None:
     ],
 )
 def test_network_policy_lets_out_only_otlp(endpoint: str, port: int) -> None:
-    """The policy opens our port, and outwards only DNS and the collector, where there is one."""
-    closed = one(rendered(VALUES["network policy"]), "NetworkPolicy")["spec"]
+    """For energy alone our port is open, and outwards only DNS and the collector, if one is."""
+    closed = one(rendered(VALUES["energy alone"]), "NetworkPolicy")["spec"]
     assert closed["policyTypes"] == ["Ingress", "Egress"]
     assert closed["ingress"] == [{"ports": [{"port": "metrics"}]}]
     assert closed["egress"] == []
     otlp = {"otlp": {"enabled": True, "endpoint": endpoint}}
-    spec = one(rendered(VALUES["network policy"], otlp), "NetworkPolicy")["spec"]
+    spec = one(rendered(VALUES["energy alone"], otlp), "NetworkPolicy")["spec"]
     ports = [rule["port"] for peer in spec["egress"] for rule in peer["ports"]]
     assert ports == [53, 53, port]
 
@@ -240,7 +271,7 @@ def test_upgrade_keeps_selectors(tmp_path: Path) -> None:
     selectors = [
         (
             one(o, "DaemonSet")["spec"]["selector"]["matchLabels"],
-            one(o, "Service")["spec"]["selector"],
+            *(item["spec"]["selector"] for item in o if item["kind"] == "Service"),
         )
         for o in (before, after)
     ]

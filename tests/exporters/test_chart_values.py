@@ -22,6 +22,7 @@ from .helm import (
     MATRIX,
     VALUES,
     container,
+    containers,
     one,
     render,
     rendered,
@@ -34,7 +35,7 @@ DEFAULTS: Any = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8
 
 
 def _environment(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return the variables of the container that have a value, not a reference."""
+    """Return the variables of the energy exporter that have a value, not a reference."""
     return {e["name"]: e["value"] for e in container(rendered(values))["env"] if "value" in e}
 
 
@@ -55,6 +56,11 @@ def _environment(values: Mapping[str, Any]) -> dict[str, str]:
         ({"serviceMonitor.enabled": True, "podMonitor.enabled": True}, "found both, expected one"),
         ({"webConfig": {"inline": {"tls_server_config": {}}, "existingSecret": "web"}}, "found"),
         ({"otlp.enabled": True}, "otlp.endpoint: found nothing, expected an address"),
+        ({"serviceAccount.create": False}, "serviceAccount.name: found nothing"),
+        ({"services.port": 28480}, "found the same port twice, expected three ports"),
+        ({"services.otlpport": 4318}, "otlpport"),
+        ({"services.probe.rateHz": 0}, "rateHz"),
+        ({"services.store.sizeLimit": "much"}, "sizeLimit"),
     ],
     ids=str,
 )
@@ -152,7 +158,19 @@ def test_every_value_is_explained() -> None:
 def test_names_fit(release: str, values: Mapping[str, Any]) -> None:
     """However long names are made, each has 63 characters at most and is referred to as it is."""
     objects = rendered(EVERYTHING, values, release=release)
-    names = {item["kind"]: item["metadata"]["name"] for item in objects}
+    roles = [o for o in objects if o["kind"].startswith("ClusterRole")]
+    assert len(roles) == 2
+    for item in roles:
+        assert item["metadata"]["name"].startswith("energy-")
+        assert len(item["metadata"]["name"]) <= 253
+    services = {o["metadata"]["name"] for o in objects if o["kind"] == "Service"}
+    [pushed_to] = [name for name in services if name.endswith("-otlp")]
+    assert len(pushed_to) <= 63
+    names = {
+        item["kind"]: item["metadata"]["name"]
+        for item in objects
+        if item not in roles and item["metadata"]["name"] != pushed_to
+    }
     pod = one(objects, "DaemonSet")["spec"]["template"]["spec"]
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     for name in names.values():
@@ -195,6 +213,10 @@ def test_notes(name: str, tmp_path: Path) -> None:
     assert f"rollout status daemonset/{one(objects, 'DaemonSet')['metadata']['name']}" in said
     assert "pod-security.kubernetes.io/enforce=privileged" in said
     assert '"estimated" means' in said
+    has_services = len(containers(objects)) == 2
+    assert ("joulery.io/scrape" in said) == has_services
+    assert ("//joulery-otlp.energy:4318" in said) == has_services
+    assert ("$(HOST_IP):4318" in said) == (name in {"services", "everything"})
     tls = container(objects)["readinessProbe"].get("httpGet", {}).get("scheme") != "HTTP"
     assert ("--insecure https://" in said) == tls
     assert max(len(line) for line in said.splitlines()) <= 110

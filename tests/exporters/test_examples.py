@@ -16,7 +16,7 @@ import joulery
 
 from ..conftest import REPOSITORY, require_program
 from .chart_schemas import VERSIONS, check
-from .helm import CHART, Objects, container, helm, one, rendered
+from .helm import CHART, Objects, containers, helm, one, rendered
 
 EXAMPLES = REPOSITORY / "exporters" / "examples"
 KPT = EXAMPLES / "kpt"
@@ -77,11 +77,9 @@ def test_missing_helm_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", ["kpt", "kustomize/base"])
 def test_rendered_objects_are_the_chart_s(folder: str) -> None:
     """The package and the base hold the chart's objects, all of them, but for Helm's own labels."""
-    kinds = {"DaemonSet", "Service", "ServiceAccount"}
+    kinds = {"ClusterRole", "ClusterRoleBinding", "DaemonSet", "Service", "ServiceAccount"}
     found = [o for o in _objects(*(EXAMPLES / folder).glob("*.yaml")) if o["kind"] in kinds]
-    wanted = _without_helm_labels(rendered({}))
-    for item in wanted:
-        item["metadata"]["namespace"] = "joulery"
+    wanted = _without_helm_labels(rendered({}, namespace="joulery"))
     assert sorted(found, key=str) == sorted(wanted, key=str)
     for version in (version for version in VERSIONS if int(version.split(".")[1]) >= 30):
         for item in found:
@@ -109,10 +107,12 @@ def test_kpt_setters() -> None:
             assert value == filled, path.name
     assert used == set(setters)
     applied = [o for o in _objects(*KPT.glob("*.yaml")) if o is not config and o != config]
-    places = [o["metadata"].get("namespace", o["metadata"]["name"]) for o in applied]
-    assert set(places) == {setters["namespace"]}
+    places = {o["metadata"].get("namespace", o["metadata"]["name"]) for o in applied}
+    role = one(applied, "ClusterRole")["metadata"]["name"]
+    assert places == {setters["namespace"], role}
+    assert role.startswith(setters["namespace"]), "two packages may be in one cluster"
     assert one(applied, "Namespace")
-    assert container(applied)["image"] == setters["image"]
+    assert {item["image"] for item in containers(applied).values()} == {setters["image"]}
     assert setters["image"].endswith(f":{joulery.__version__}")
 
 
@@ -120,15 +120,26 @@ def test_kustomize_overlay() -> None:
     """The overlay moves everything into its namespace and the exporter onto edge nodes."""
     objects = _kustomized(EXAMPLES / "kustomize")
     kinds = sorted(item["kind"] for item in objects)
-    assert kinds == ["DaemonSet", "Namespace", "Service", "ServiceAccount"]
-    names = {o["metadata"].get("namespace", o["metadata"]["name"]) for o in objects}
-    assert names == {"energy"}
+    assert kinds == [
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "DaemonSet",
+        "Namespace",
+        "Service",
+        "Service",
+        "ServiceAccount",
+    ]
+    binding = one(objects, "ClusterRoleBinding")
+    assert binding["roleRef"]["name"] == one(objects, "ClusterRole")["metadata"]["name"]
+    names = {o["metadata"].get("namespace") for o in objects if "namespace" in o["metadata"]}
+    assert names == {"energy", *(subject["namespace"] for subject in binding["subjects"])}
     pod = one(objects, "DaemonSet")["spec"]["template"]["spec"]
     assert pod["nodeSelector"] == {
         "kubernetes.io/os": "linux",
         "node-role.kubernetes.io/edge": "",
     }
-    assert container(objects)["image"] == f"registry.example/joulery-exporter:{joulery.__version__}"
+    for item in containers(objects).values():
+        assert item["image"] == f"registry.example/joulery-exporter:{joulery.__version__}"
     for item in objects:
         check(item, VERSIONS[-1])
 

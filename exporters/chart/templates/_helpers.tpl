@@ -63,17 +63,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- or .Values.webConfig.tls $written.tls_server_config | empty | ternary "HTTP" "HTTPS" }}
 {{- end }}
 
-{{/* How the kubelet probes a path; `root` is the chart's scope. */}}
+{{/* How the kubelet probes a path at a port; `root` is the chart's scope. */}}
 {{- define "joulery.probe" -}}
 {{- $written := include "joulery.webConfig" .root | fromYaml }}
 {{- $asked := dig "tls_server_config" "client_auth_type" "" $written | hasPrefix "Require" }}
 {{- if or .root.Values.webConfig.clientCertificates $asked -}}
 tcpSocket:
-  port: metrics
+  port: {{ .port }}
 {{- else -}}
 httpGet:
   path: {{ .path }}
-  port: metrics
+  port: {{ .port }}
   scheme: {{ include "joulery.scheme" .root }}
 {{- end }}
 {{- with .timing }}
@@ -89,9 +89,18 @@ recursiveReadOnly: IfPossible
 {{- end }}
 {{- end }}
 
-{{/* What a monitor says about one endpoint, whatever its kind. */}}
+{{/* What a monitor says about its endpoints, whatever its kind. */}}
+{{- define "joulery.endpoints" -}}
+- port: metrics
+  {{- include "joulery.endpoint" . | nindent 2 }}
+{{- if .Values.services.enabled }}
+- port: services
+  {{- include "joulery.endpoint" . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* What it says about each of them. */}}
 {{- define "joulery.endpoint" -}}
-port: metrics
 path: /metrics
 scheme: {{ include "joulery.scheme" . | lower }}
 # Our namespace and pod labels tell whose energy it is, and must not become exported_pod.
@@ -122,6 +131,25 @@ metricRelabelings:
 {{- end }}
 {{- end }}
 
+{{/* Something, where Services carry annotations for Prometheus. */}}
+{{- define "joulery.annotated" -}}
+{{- $monitored := or .Values.serviceMonitor.enabled .Values.podMonitor.enabled }}
+{{- and .Values.service.scrapeAnnotations (not $monitored) | ternary "yes" "" }}
+{{- end }}
+
+{{/* Those annotations, for a port; `root` is the chart's scope. */}}
+{{- define "joulery.scrapeAnnotations" -}}
+prometheus.io/scrape: "true"
+prometheus.io/port: {{ .port | quote }}
+prometheus.io/path: /metrics
+prometheus.io/scheme: {{ include "joulery.scheme" .root | lower }}
+{{- end }}
+
+{{/* Where the pods of a node reach the service exporter of that node. */}}
+{{- define "joulery.otlpService" -}}
+{{- printf "%s-otlp" (include "joulery.fullname" . | trunc 58 | trimSuffix "-") }}
+{{- end }}
+
 {{/* Port of the OTLP collector: the one in its address, else its scheme's. */}}
 {{- define "joulery.otlpPort" -}}
 {{- $url := urlParse .Values.otlp.endpoint }}
@@ -139,5 +167,11 @@ metricRelabelings:
 {{- end }}
 {{- if and .Values.otlp.enabled (not .Values.otlp.endpoint) }}
 {{- fail "otlp.endpoint: found nothing, expected an address such as http://collector.observability:4318; or set otlp.enabled=false" }}
+{{- end }}
+{{- if and .Values.services.enabled .Values.rbac.create (not (or .Values.serviceAccount.create .Values.serviceAccount.name)) }}
+{{- fail "serviceAccount.name: found nothing, expected the account that may look at pods; `default` is every pod's of the namespace. Or set rbac.create=false, or services.enabled=false" }}
+{{- end }}
+{{- if and .Values.services.enabled (ne 3 (list (int .Values.port) (int .Values.services.port) (int .Values.services.otlpPort) | uniq | len)) }}
+{{- fail "port, services.port and services.otlpPort: found the same port twice, expected three ports; both containers share the pod's address" }}
 {{- end }}
 {{- end }}

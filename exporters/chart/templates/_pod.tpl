@@ -1,4 +1,4 @@
-{{/* The exporter's settings: each is an environment variable of `joulery exporter energy`. */}}
+{{/* The energy exporter's settings: each is an environment variable of `joulery exporter energy`. */}}
 {{- define "joulery.environment" -}}
 - name: JOULERY_LISTEN
   value: {{ printf ":%d" (int .Values.port) | quote }}
@@ -90,6 +90,14 @@ control groups, each a mount of its own. A sysfs of another place may lack the f
   {{- include "joulery.readOnly" . | nindent 2 }}
 - name: tmp
   mountPath: /tmp
+{{- include "joulery.webMounts" . }}
+{{- with .Values.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The web configuration and its certificate, in both containers. */}}
+{{- define "joulery.webMounts" -}}
 {{- if include "joulery.webConfigSecret" . }}
 - name: web-config
   mountPath: /etc/joulery/web
@@ -99,9 +107,6 @@ control groups, each a mount of its own. A sysfs of another place may lack the f
 - name: tls
   mountPath: /etc/joulery/tls
   readOnly: true
-{{- end }}
-{{- with .Values.extraVolumeMounts }}
-{{ toYaml . }}
 {{- end }}
 {{- end }}
 
@@ -144,6 +149,9 @@ control groups, each a mount of its own. A sysfs of another place may lack the f
   secret:
     secretName: {{ . }}
     defaultMode: 0400
+{{- end }}
+{{- if .Values.services.enabled }}
+{{ include "joulery.services.volumes" . }}
 {{- end }}
 {{- with .Values.extraVolumes }}
 {{ toYaml . }}
