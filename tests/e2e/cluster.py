@@ -95,6 +95,16 @@ class Cluster:
         )
         return found.split()
 
+    def wait_gone(self, release: str) -> None:
+        """Wait until nothing is left of a release; what its objects owned is collected later."""
+
+        def gone() -> bool:
+            left = self.left_of(release)
+            assert not left, left
+            return True
+
+        eventually(gone, seconds=180, what=f"nothing is left of {release}")
+
 
 class Bed:
     """The processes of a one-node cluster on this machine, by the files its scripts leave."""
@@ -117,6 +127,26 @@ class Bed:
     def kubelet_root(self) -> Path:
         """The kubelet's root folder."""
         return self.state / "kubelet"
+
+    @contextlib.contextmanager
+    def service(self, address: str, behind: str) -> Iterator[None]:
+        """Lead pods from a Service's address:port to what is behind it, as a kube-proxy would.
+
+        Where one runs, nothing is done.
+        """
+        host, port = address.split(":")
+        rule = ["PREROUTING", "--destination", host, "--protocol", "tcp", "--dport", port]
+        rule += ["--jump", "DNAT", "--to-destination", behind]
+        table = [program("iptables"), "--wait", "--table", "nat"]
+        chains = subprocess.run([*table, "--list-rules"], capture_output=True, check=True).stdout
+        if b"-N KUBE-SERVICES" in chains:
+            yield
+            return
+        subprocess.run([*table, "--append", *rule], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run([*table, "--delete", *rule], check=True)
 
     def containers(self, *arguments: str) -> None:
         """Run containerd's client."""

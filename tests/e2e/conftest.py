@@ -1,8 +1,9 @@
-"""What the end-to-end tests share: a cluster, the image, a simulated sensor, the release."""
+"""What the end-to-end tests share: a cluster, images, a simulated sensor, the release."""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -18,14 +19,19 @@ from joulery import __version__
 
 from ..conftest import REPOSITORY, absent
 from .cluster import Bed, Cluster, eventually
+from .process import Process, exporter_process
+from .questions import Questions
 from .server import Prometheus, running
 
 CHART = REPOSITORY / "exporters" / "chart"
 NAMESPACE = "joulery-e2e"
 RELEASE = "joulery"
-IMAGE = "joulery-exporter"
+GOLDEN = "faults"
 RETENTION_S = 60
 INTERVAL_S = 5
+ENERGY, SERVICES = "energy", "services"
+"""What Prometheus calls the two exporters, as its jobs."""
+
 _SELECTOR = "app.kubernetes.io/name=joulery,app.kubernetes.io/instance=" + RELEASE
 
 
@@ -49,23 +55,44 @@ def cluster() -> Cluster:
 
 
 @pytest.fixture(scope="session")
-def testbed(cluster: Cluster) -> Bed:
-    """Return the test bed whose node is this machine."""
-    assert cluster
-    return Bed()
+def testbed(cluster: Cluster) -> Iterator[Bed]:
+    """Return the test bed whose node is this machine, where pods reach the API server."""
+    bed = Bed()
+    spec = cluster.get("service", "kubernetes", "--namespace", "default")["spec"]
+    [subset] = cluster.get("endpoints", "kubernetes", "--namespace", "default")["subsets"]
+    behind = f"{subset['addresses'][0]['ip']}:{subset['ports'][0]['port']}"
+    with bed.service(f"{spec['clusterIP']}:{spec['ports'][0]['port']}", behind):
+        yield bed
 
 
-@pytest.fixture(scope="session")
-def image(testbed: Bed, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Build the image from the Dockerfile, load it, and return its name."""
-    folder = tmp_path_factory.mktemp("image")
-    archive, name = folder / "image.tar", f"docker.io/library/{IMAGE}:{__version__}"
+def _built(testbed: Bed, name: str, dockerfile: str, folder: Path) -> str:
+    """Build an image from its Dockerfile, load it, and return its name."""
+    archive, name = folder / "image.tar", f"docker.io/library/{name}:{__version__}"
     script = REPOSITORY / "tests" / "e2e" / "image.sh"
-    ended = subprocess.run([str(script), name, str(archive)], capture_output=True, text=True)
+    ended = subprocess.run(
+        [str(script), name, str(archive)],
+        env=os.environ | {"DOCKERFILE": dockerfile},
+        capture_output=True,
+        text=True,
+    )
     assert ended.returncode == 0, ended.stderr
     testbed.containers("image", "import", str(archive))
     archive.unlink()
     return name
+
+
+@pytest.fixture(scope="session")
+def image(testbed: Bed, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the exporters' image."""
+    folder = tmp_path_factory.mktemp("image")
+    return _built(testbed, "joulery-exporter", "exporters/Dockerfile", folder)
+
+
+@pytest.fixture(scope="session")
+def service_image(testbed: Bed, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the image of the scenarios' services."""
+    folder = tmp_path_factory.mktemp("image")
+    return _built(testbed, "joulery-service", "campaigns/scenarios/Dockerfile", folder)
 
 
 @pytest.fixture(scope="session")
@@ -146,12 +173,14 @@ class Release:
         """UID of the exporter's pod."""
         return str(self.pod()["metadata"]["uid"])
 
-    def process(self) -> int:
-        """Return the exporter's process on this node."""
-        groups = Path("/sys/fs/cgroup/cpuacct/kubepods").glob(f"*/pod{self.uid}/*/cgroup.procs")
-        pids = [int(pid) for group in groups for pid in group.read_text().split()]
-        [found] = [pid for pid in pids if b"joulery" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        return found
+    @property
+    def address(self) -> str:
+        """Address of the exporter's pod."""
+        return str(self.pod()["status"]["podIP"])
+
+    def process(self, exporter: str) -> Process:
+        """Return the process on this node of an exporter, `energy` or `services`."""
+        return exporter_process(self.uid, exporter)
 
     def wait(self) -> None:
         """Wait until it is ready."""
@@ -162,8 +191,27 @@ class Release:
 
 
 @pytest.fixture(scope="session")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> Questions:
+    """Return what the services are asked, and what would be right."""
+    return Questions(tmp_path_factory.mktemp("questions"))
+
+
+@pytest.fixture(scope="session")
+def golden(
+    cluster: Cluster, namespace: str, questions: Questions, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """Put a golden set into a ConfigMap, and return its name."""
+    folder = tmp_path_factory.mktemp("golden")
+    questions.write_golden(folder / f"{GOLDEN}.json")
+    cluster.kubectl(
+        "create", "configmap", GOLDEN, "--namespace", namespace, f"--from-file={folder}"
+    )
+    return GOLDEN
+
+
+@pytest.fixture(scope="session")
 def release(
-    cluster: Cluster, testbed: Bed, image: str, namespace: str, truth: Truth
+    cluster: Cluster, testbed: Bed, image: str, namespace: str, truth: Truth, golden: str
 ) -> Iterator[Release]:
     """Install the chart with the simulated sensor for its sysfs; all else is the node's own."""
     assert image
@@ -172,12 +220,14 @@ def release(
         *("--set", f"hostPaths.sys={truth.sysfs}"),
         *("--set", f"kubelet.rootDir={testbed.kubelet_root}"),
         *("--set", f"retentionSeconds={RETENTION_S}"),
+        # Slowly enough for a service, and quickly enough for who waits for all samples.
+        *("--set", f"services.probe.goldenConfigMap={golden},services.probe.rateHz=2"),
     )
     found = Release(cluster, namespace)
     found.wait()
     yield found
     cluster.helm("uninstall", RELEASE, "--namespace", namespace, "--wait")
-    eventually(lambda: cluster.left_of(RELEASE) == [], seconds=60, what="nothing is left")
+    cluster.wait_gone(RELEASE)
 
 
 @pytest.fixture(scope="session")
@@ -185,9 +235,9 @@ def servers(
     release: Release, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Prometheus, Prometheus]]:
     """Run two Prometheus servers that scrape the release at once."""
-    target = f"{release.pod()['status']['podIP']}:28480"
+    targets = {ENERGY: f"{release.address}:28480", SERVICES: f"{release.address}:28481"}
     one, two = tmp_path_factory.mktemp("prometheus"), tmp_path_factory.mktemp("prometheus")
-    with running(one, target) as first, running(two, target) as second:
+    with running(one, targets) as first, running(two, targets) as second:
         for server in (first, second):
             eventually(
                 lambda server=server: server.ask("joulery_node_info"),  # type: ignore[misc]

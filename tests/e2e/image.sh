@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Build the energy exporter's image where no container registry is in reach, from the Dockerfile
-# that ships, and write it as an archive for `ctr image import`.
+# Build an image where no container registry is in reach, from a Dockerfile that ships, and write it
+# as an archive for `ctr image import`. DOCKERFILE names another one than the energy exporter's.
 #
-#     tests/e2e/image.sh REF OUTPUT.tar [WORKDIR]
+#     [DOCKERFILE=exporters/Dockerfile] tests/e2e/image.sh REF OUTPUT.tar [WORKDIR]
 #
 # Debian packages make the base image; the Dockerfile's own default stays untested here. Layers are
 # kept in a folder of their own under $TESTBED_CACHE. Needs Debian, and root.
@@ -14,6 +14,7 @@ work=${3:-$(mktemp --directory)}
 [ "$(id -u)" -eq 0 ] || { echo "image.sh: only root can build images here" >&2; exit 2; }
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+dockerfile=${DOCKERFILE:-exporters/Dockerfile}
 cache=${TESTBED_CACHE:-$HOME/.cache/k8s-testbed}/image
 mkdir -p "$work" "$cache" "$(dirname "$output")"
 work=$(realpath "$work")
@@ -111,11 +112,11 @@ done <<<"$lent"
 # the second call finds them among the layers.
 build() {
     store build --isolation chroot --pull-never --layers --timestamp 315532800 \
-        --file "$checkout/exporters/Dockerfile" \
-        --ignorefile "$checkout/exporters/Dockerfile.dockerignore" \
+        --file "$checkout/$dockerfile" --ignorefile "$checkout/$dockerfile.dockerignore" \
         --build-arg "BASE=$base" "$@" "$checkout"
 }
-build "${volumes[@]}" --target build --tag localhost/build:latest
+# Its tag keeps the stage's layers until the next one: each Dockerfile has its own.
+build "${volumes[@]}" --target build --tag "localhost/build/$(dirname "$dockerfile"):latest"
 build --tag "$ref"
 store rmi --prune || true # layers of earlier checkouts
 rm -f "$output"

@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes the exporter."""
+"""A real Prometheus that scrapes the exporters, with the rules that the chart has."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import subprocess
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ..conftest import REPOSITORY
 from .cluster import eventually, program
 
 __all__ = ["Prometheus", "Vector", "running"]
@@ -24,6 +25,7 @@ Vector = list[tuple[dict[str, str], float]]
 """Labels and value of each series."""
 
 INTERVAL_S = 5
+RULES = REPOSITORY / "exporters" / "chart" / "files" / "rules.yaml"
 
 
 @dataclass(frozen=True)
@@ -62,28 +64,35 @@ class Prometheus:
                 raise AssertionError(f"{query}: {refused.read().decode()}") from None
 
 
-def _configuration(target: str) -> dict[str, Any]:
-    """Scrape one exporter. Debian's server knows no discovery by Kubernetes."""
+def _configuration(targets: Mapping[str, str]) -> dict[str, Any]:
+    """Scrape exporters, each as its job. Debian's server knows no discovery by Kubernetes."""
     return {
-        "global": {"scrape_interval": f"{INTERVAL_S}s", "scrape_timeout": "4s"},
+        "global": {
+            "scrape_interval": f"{INTERVAL_S}s",
+            "scrape_timeout": "4s",
+            "evaluation_interval": f"{INTERVAL_S}s",
+        },
+        "rule_files": [str(RULES)],
         "scrape_configs": [
-            {
-                "job_name": "joulery",
-                "honor_labels": True,
-                "static_configs": [{"targets": [target]}],
-            }
+            {"job_name": job, "honor_labels": True, "static_configs": [{"targets": [target]}]}
+            for job, target in targets.items()
         ],
     }
 
 
 @contextlib.contextmanager
-def running(folder: Path, target: str) -> Iterator[Prometheus]:
-    """Run a server that keeps its data in a folder and scrapes an exporter at address:port."""
+def running(folder: Path, targets: Mapping[str, str]) -> Iterator[Prometheus]:
+    """Run a server that keeps its data in a folder.
+
+    Args:
+        folder: For its data.
+        targets: The address:port of an exporter by the job that it is scraped as.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     configuration = folder / "prometheus.yml"
-    configuration.write_text(yaml.safe_dump(_configuration(target)))
+    configuration.write_text(yaml.safe_dump(_configuration(targets)))
     command = [
         program("prometheus"),
         f"--config.file={configuration}",

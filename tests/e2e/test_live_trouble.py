@@ -21,7 +21,7 @@ _CYCLES = 'joulery_exporter_cycles_total{outcome="ok"}'
 
 def _address(release: Release) -> str:
     """Return where the exporter's pod serves."""
-    return f"http://{release.pod()['status']['podIP']}:28480/metrics"
+    return f"http://{release.address}:28480/metrics"
 
 
 def _scrape(url: str) -> dict[str, float]:
@@ -63,7 +63,7 @@ def test_a_killed_exporter_comes_back(
     release: Release, prometheus: Prometheus, truth: Truth
 ) -> None:
     """After SIGKILL the exporter starts again, and `rate()` never tells more than was drawn."""
-    os.kill(release.process(), signal.SIGKILL)
+    os.kill(release.process("energy").pid, signal.SIGKILL)
     restarted = 'resets(joulery_exporter_cycles_total{outcome="ok"}[2m]) == 1'
     eventually(lambda: prometheus.ask(restarted), seconds=120, what="it counts anew")
     time.sleep(8 * INTERVAL_S)
