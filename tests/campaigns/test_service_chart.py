@@ -194,12 +194,12 @@ def test_configuration_is_mounted_as_a_folder() -> None:
 
 
 def test_telemetry_goes_to_the_pod_s_own_node() -> None:
-    """By default metrics are pushed to the exporter of the node, and say which pod they are of."""
+    """By default the exporter of the node, by its Service, is told what is of which pod."""
     told = _environment({})
     assert told["OTEL_METRICS_EXPORTER"] == "otlp"
     assert told["OTEL_TRACES_EXPORTER"] == "none"
     assert told["OTEL_METRIC_EXPORT_INTERVAL"] == "10000"
-    assert told["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://$(HOST_IP):4318"
+    assert told["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://joulery-otlp.joulery:4318"
     # Kubernetes puts in what is defined before.
     names = list(told)
     fields = {"POD_UID": "metadata.uid", "POD_NAME": "metadata.name", "NODE_NAME": "spec.nodeName"}
@@ -214,7 +214,7 @@ def test_telemetry_goes_to_the_pod_s_own_node() -> None:
         "k8s.namespace.name": "$(POD_NAMESPACE)",
         "k8s.node.name": "$(NODE_NAME)",
     }
-    assert told["JOULERY_ANSWERS_URL"] == "http://$(HOST_IP):4318"
+    assert told["JOULERY_ANSWERS_URL"] == "http://joulery-otlp.joulery:4318"
     assert "JOULERY_ANSWERS_URL" not in _environment({"telemetry.answersUrl": ""})
 
 

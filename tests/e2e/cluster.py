@@ -91,12 +91,17 @@ class Cluster:
         kinds = self.kubectl("api-resources", "--verbs=list", "--output=name").split()
         found = self.kubectl(
             *("get", ",".join(kinds), "--all-namespaces", "--ignore-not-found"),
-            *("--selector", f"app.kubernetes.io/instance={release}", "--output=name"),
+            *("--selector", _of(release), "--output=name"),
         )
         return found.split()
 
     def wait_gone(self, release: str) -> None:
         """Wait until nothing is left of a release; what its objects owned is collected later."""
+        # Else a pod whose containers have ended stays until the kubelet next looks, in a minute.
+        self.kubectl(
+            *("delete", "pods", "--all-namespaces", "--selector", _of(release)),
+            *("--force", "--grace-period=0", "--ignore-not-found"),
+        )
 
         def gone() -> bool:
             left = self.left_of(release)
@@ -104,6 +109,10 @@ class Cluster:
             return True
 
         eventually(gone, seconds=180, what=f"nothing is left of {release}")
+
+
+def _of(release: str) -> str:
+    return f"app.kubernetes.io/instance={release}"
 
 
 class Bed:

@@ -206,9 +206,8 @@ def test_accuracy_by_probe_is_that_of_the_model(
         assert prometheus.ask(f"increase({failed}[2m]) > 0", time_s=load.end_s) == []
 
 
-@pytest.mark.usefixtures("load")
 def test_joules_of_an_inference_and_of_a_correct_one(
-    prometheus: Prometheus, services: list[Service], truth: Truth
+    load: Load, prometheus: Prometheus, services: list[Service], truth: Truth
 ) -> None:
     """Rules tell both for each pod: its power over its rate, and that over its accuracy."""
     for one in services:
@@ -222,11 +221,15 @@ def test_joules_of_an_inference_and_of_a_correct_one(
         power_w = prometheus.value(
             f'sum(rate(joulery_pod_energy_joules_total{{part="active",uid="{one.uid}"}}[5m]))'
         )
-        drawn_j = sum(truth.pod_j(one.uid, time.time(), of) for of in ("package-0", "dram"))
+        drawn_j = sum(
+            truth.pod_j(one.uid, time.time(), of) - truth.pod_j(one.uid, load.start_s, of)
+            for of in ("package-0", "dram")
+        )
         told = f"{per_inference_j:.4f} J [{low_j:.4f}, {high_j:.4f}] told"
-        print(f"{one.name}: {told}, {drawn_j / len(one.client.asked):.4f} J drawn")
+        print(f"{one.name}: {told}, {drawn_j / _LOAD:.4f} J drawn")
         assert per_inference_j * rate_hz == pytest.approx(power_w, rel=0.02)
         assert 0 < low_j < per_inference_j < high_j < np.inf
+        assert low_j < drawn_j / _LOAD < high_j
         assert labels["provenance"] == "apportioned"
         [(labels, per_correct_j)] = prometheus.ask(f"{_PER_CORRECT}{selector}")
         assert (labels["method"], labels["metric"]) == ("feedback", "accuracy")
