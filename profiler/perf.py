@@ -109,7 +109,7 @@ class PerfCounts:
             raise ValueError(f"give each event to count once, found {', '.join(events) or 'none'}")
         self.what, self.events = what, tuple(events)
         self._files: list[int] = []
-        self._groups: list[tuple[int, ScaledCounts]] = []
+        self._groups: list[tuple[tuple[int, ...], ScaledCounts]] = []
 
     def read(self) -> Counts:
         """Return the counts so far; those of a group or process that ended stay.
@@ -120,10 +120,8 @@ class PerfCounts:
         """
         if not self._groups:
             raise SourceUnavailable(f"perf events of {self.what}", found="a closed reader")
-        for file, group in self._groups:
-            # More than a whole answer, so that a longer one is seen to be another.
-            data = os.read(file, 8 * (4 + len(self.events)))
-            group.update(*parse_read(data, len(self.events)))
+        for files, group in self._groups:
+            group.update(*self._read(files))
         enabled_ns = sum(group.enabled_ns for _, group in self._groups)
         running_ns = sum(group.running_ns for _, group in self._groups)
         if enabled_ns > 0 and running_ns == 0:
@@ -138,15 +136,34 @@ class PerfCounts:
             running_ratio=running_ns / enabled_ns if enabled_ns > 0 else 1.0,
         )
 
-    def _add(self, host: Host, target: Target) -> None:
-        """Open all events as one group: the kernel gives counters to all of them or to none."""
-        leader = -1
-        for event in self.events:
-            file = open_event(host, target, event, leader)
-            self._files.append(file)
-            leader = file if leader < 0 else leader
-        fcntl.ioctl(leader, _ENABLE, 0)
-        self._groups.append((leader, ScaledCounts(len(self.events))))
+    def _read(self, files: tuple[int, ...]) -> tuple[int, int, tuple[int, ...]]:
+        """Return times and counts of what is counted by these files.
+
+        Of a thread that is counted by CPU, each file's time enabled is the thread's on all of
+        them, and each file's time running that on its own.
+        """
+        # More than a whole answer, so that a longer one is seen to be another.
+        size = 8 * (4 + len(self.events))
+        read = [parse_read(os.read(file, size), len(self.events)) for file in files]
+        enabled_ns, running_ns, counts = zip(*read, strict=True)
+        return max(enabled_ns), sum(running_ns), tuple(map(sum, zip(*counts, strict=True)))
+
+    def _add(self, host: Host, *targets: Target) -> None:
+        """Open all events as one group: the kernel gives counters to all of them or to none.
+
+        Several targets are one and the same thread, on each CPU.
+        """
+        leaders = []
+        for target in targets:
+            leader = -1
+            for event in self.events:
+                file = open_event(host, target, event, leader)
+                self._files.append(file)
+                leader = file if leader < 0 else leader
+            leaders.append(leader)
+        for leader in leaders:
+            fcntl.ioctl(leader, _ENABLE, 0)
+        self._groups.append((tuple(leaders), ScaledCounts(len(self.events))))
 
     def close(self) -> None:
         """Stop counting."""
@@ -206,9 +223,9 @@ def count_process(pid: int, events: Sequence[Event], host: Host) -> PerfCounts:
     with _closed_on_error(counts):
         for process in (pid, *descendants(pid, host.proc)):
             for thread in _threads(host, process):
+                each = (Target(scope=Scope.PROCESS, number=thread, cpu=cpu) for cpu in cpus)
                 try:
-                    for cpu in cpus:
-                        counts._add(host, Target(scope=Scope.PROCESS, number=thread, cpu=cpu))
+                    counts._add(host, *each)
                 except SourceUnavailable:
                     if thread in _threads(host, process):
                         raise
