@@ -15,7 +15,6 @@ takes four minutes.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import signal
 import statistics
@@ -34,8 +33,8 @@ import psutil
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
+from joulery.benchmarks.exporters.parts import cpu_s, running, show, write
 from joulery.exporters.cgroup_path import pod_of_process
 from joulery.profiler.cgroup import cpu_root
 from joulery.profiler.host import Host
@@ -57,8 +56,6 @@ from joulery.cli import main
 main()
 """
 """The image has no libraries of makers that a developer's environment has."""
-_ENVIRONMENT = os.environ | {"MALLOC_ARENA_MAX": "2"}
-"""As in the image."""
 _WORK = "while :; do i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done; sleep 3; done"
 """What each pod does: a little, and then nothing."""
 
@@ -125,31 +122,6 @@ def _pods(count: int, root: Path, logs: Path) -> Iterator[list[int]]:
                 group.rmdir()
 
 
-@contextmanager
-def _running(command: list[str], word: str) -> Iterator[tuple[psutil.Process, str]]:
-    """Run a command; yield it, and the first line that has the word."""
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_ENVIRONMENT
-    )
-    assert process.stdout is not None
-    try:
-        line = ""
-        while word not in line:
-            line = process.stdout.readline()
-            if not line:
-                raise SystemExit(f"{command[0]} ended early")
-        yield psutil.Process(process.pid), line
-    finally:
-        process.terminate()
-        process.wait()
-        process.stdout.close()
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
 def _scrape(url: str) -> tuple[float, bytes]:
     """Scrape as Prometheus does; return the seconds it took, and the body."""
     accept = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
@@ -168,11 +140,11 @@ def _plain(url: str) -> str:
 
 def _watch(process: psutil.Process, url: str) -> float:
     """Return CPU time over time for a while, scraped every 15 s."""
-    began_s, spent_s = time.monotonic(), _cpu_s(process)
+    began_s, spent_s = time.monotonic(), cpu_s(process)
     while time.monotonic() - began_s < _MEASURED_S:
         _scrape(url)
         time.sleep(_SCRAPE_INTERVAL_S)
-    return (_cpu_s(process) - spent_s) / (time.monotonic() - began_s)
+    return (cpu_s(process) - spent_s) / (time.monotonic() - began_s)
 
 
 def _walk(proc: Path) -> float:
@@ -226,7 +198,7 @@ def measure(pods: int, progress: Progress) -> Cost:
         stack.enter_context(_pods(pods, top, logs))
         python = sys.executable
         mirror = ["-m", "joulery.profiler.simulator", str(folder / "node"), "--mirror", str(groups)]
-        stack.enter_context(_running([python, *mirror], "sysfs"))
+        stack.enter_context(running([python, *mirror], "sysfs"))
         arguments = {
             "--sysfs": folder / "node/sys",
             "--cgroupfs": groups,
@@ -237,8 +209,8 @@ def measure(pods: int, progress: Progress) -> Cost:
         }
         command = [python, "-c", _AS_IN_THE_IMAGE, "exporter", "energy"]
         command += [str(word) for pair in arguments.items() for word in pair]
-        process, line = stack.enter_context(_running(command, "serving"))
-        url = line.split("serving ")[1].strip()
+        process, lines = stack.enter_context(running(command, "serving"))
+        url = lines[-1].split("serving ")[1].strip()
         progress.advance(task)
         time.sleep(1.5 * _INTERVAL_S)  # until there is something to scrape
         young = _watch(process, url)
@@ -320,19 +292,9 @@ def main() -> int:
     with Progress(console=console) as progress:
         costs = [measure(int(pods), progress) for pods in arguments.pods.split(",")]
     rows = [asdict(cost) for cost in costs]
-    table = Table(title=f"energy exporter, cycles of {_INTERVAL_S:g} s")
-    for head in rows[0]:
-        table.add_column(head)
-    for row in rows:
-        table.add_row(
-            *(f"{value:.3g}" if isinstance(value, float) else str(value) for value in row.values())
-        )
-    console.print(table)
+    show(rows, f"energy exporter, cycles of {_INTERVAL_S:g} s", console)
     if arguments.out is not None:
-        with arguments.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write(rows, arguments.out)
     if arguments.plot is not None:
         _plot(costs, arguments.plot)
     return 0

@@ -13,12 +13,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import csv
 import http.client
-import os
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -37,7 +34,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
+
+from joulery.benchmarks.exporters.parts import cpu_s, running, show, write
 
 __all__ = ["Cost", "main"]
 
@@ -49,8 +47,6 @@ _PUSHED_S = 15.0
 _SERIES = 50
 _BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _SCRAPES = Path(__file__).resolve().parents[1] / "tests" / "exporters" / "dialects" / "scrapes"
-_ENVIRONMENT = os.environ | {"MALLOC_ARENA_MAX": "2"}
-"""As in the image."""
 _JOULERY = "from joulery.cli import main; main()"
 
 
@@ -102,31 +98,6 @@ async def _serve(count: int) -> None:
 
 
 @contextmanager
-def _running(command: list[str], word: str) -> Iterator[tuple[psutil.Process, list[str]]]:
-    """Run a command; yield it, and its first lines up to the one that has the word."""
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_ENVIRONMENT
-    )
-    assert process.stdout is not None
-    try:
-        lines: list[str] = []
-        while not lines or word not in lines[-1]:
-            lines.append(process.stdout.readline())
-            if not lines[-1]:
-                raise SystemExit(f"{command} ended early: {''.join(lines)}")
-        yield psutil.Process(process.pid), lines
-    finally:
-        process.terminate()
-        process.stdout.close()
-        process.wait()
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
-@contextmanager
 def _prometheus(ports: list[str], folder: Path) -> Iterator[psutil.Process]:
     """Run a Prometheus that scrapes the same services as often."""
     targets = [f"127.0.0.1:{port}" for port in ports]
@@ -139,7 +110,7 @@ def _prometheus(ports: list[str], folder: Path) -> Iterator[psutil.Process]:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     command = ["prometheus", f"--config.file={path}", f"--storage.tsdb.path={folder / 'data'}"]
     command += [f"--web.listen-address={address}"]
-    with _running(command, "ready to receive web requests") as (process, _):
+    with running(command, "ready to receive web requests") as (process, _):
         yield process
 
 
@@ -170,7 +141,7 @@ def _push(url: str, process: psutil.Process) -> tuple[int, int]:
     link = http.client.HTTPConnection(address)
     headers = {"Content-Type": "application/x-protobuf"}
     points, turn = 0, 0
-    began_s, spent_s = time.monotonic(), _cpu_s(process)
+    began_s, spent_s = time.monotonic(), cpu_s(process)
     while time.monotonic() - began_s < _PUSHED_S:
         turn += 1
         link.request("POST", "/v1/metrics", _message(0, turn), headers)
@@ -179,9 +150,9 @@ def _push(url: str, process: psutil.Process) -> tuple[int, int]:
             if answer.status != 200 or text:
                 raise SystemExit(f"the receiver answered {answer.status}: {text!r}")
         points += _SERIES
-    cpu_s, passed_s = _cpu_s(process) - spent_s, time.monotonic() - began_s
+    used_s, passed_s = cpu_s(process) - spent_s, time.monotonic() - began_s
     link.close()
-    return round(points / cpu_s), round(points / passed_s)
+    return round(points / used_s), round(points / passed_s)
 
 
 def measure(services: int, progress: Progress) -> Cost:
@@ -190,7 +161,7 @@ def measure(services: int, progress: Progress) -> Cost:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         serve = [sys.executable, __file__, "--serve", str(services)]
-        _, lines = stack.enter_context(_running(serve, "ports"))
+        _, lines = stack.enter_context(running(serve, "ports"))
         ports = lines[-1].split()[1:]
         targets = [
             {"name": f"service-{number}", "url": f"http://127.0.0.1:{port}/metrics"}
@@ -200,7 +171,7 @@ def measure(services: int, progress: Progress) -> Cost:
         command = [sys.executable, "-c", _JOULERY, "exporter", "services"]
         command += ["--targets", str(folder / "targets.yaml"), "--interval", f"{_INTERVAL_S:g}"]
         command += ["--listen", "127.0.0.1:0", "--otlp-listen", "127.0.0.1:0"]
-        process, lines = stack.enter_context(_running(command, "receiving at"))
+        process, lines = stack.enter_context(running(command, "receiving at"))
         urls = {words[-1] for words in map(str.split, lines) if words[-1].startswith("http")}
         receiver = lines[-1].split()[-1]
         [shown] = urls - {receiver}
@@ -208,13 +179,13 @@ def measure(services: int, progress: Progress) -> Cost:
         time.sleep(_SETTLED_S)
         progress.advance(task)
         began_s = time.monotonic()
-        spent_s = [_cpu_s(process), _cpu_s(prometheus)]
+        spent_s = [cpu_s(process), cpu_s(prometheus)]
         while time.monotonic() - began_s < _MEASURED_S:
             time.sleep(_INTERVAL_S)
             with urllib.request.urlopen(shown) as answer:
                 text = answer.read().decode()
         passed_s = time.monotonic() - began_s
-        now_s = [_cpu_s(process), _cpu_s(prometheus)]
+        now_s = [cpu_s(process), cpu_s(prometheus)]
         percent = [100 * (now - then) / passed_s for now, then in zip(now_s, spent_s, strict=True)]
         told = [line for line in text.splitlines() if line.startswith("joulery_target_up{")]
         up = sum(float(line.split()[-1]) == 1 for line in told)
@@ -253,17 +224,9 @@ def main() -> int:
     with Progress(console=console) as progress:
         costs = [measure(int(count), progress) for count in arguments.services.split(",")]
     rows = [asdict(cost) for cost in costs]
-    table = Table(title=f"service exporter, scrapes every {_INTERVAL_S:g} s")
-    for head in rows[0]:
-        table.add_column(head)
-    for row in rows:
-        table.add_row(*map(str, row.values()))
-    console.print(table)
+    show(rows, f"service exporter, scrapes every {_INTERVAL_S:g} s", console)
     if arguments.out is not None:
-        with arguments.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write(rows, arguments.out)
     return 0
 
 

@@ -18,6 +18,7 @@ import joulery
 from joulery.campaigns.scenarios import scenarios
 
 from ..conftest import REPOSITORY
+from ..pins import pins_of
 
 SCENARIOS = REPOSITORY / "campaigns" / "scenarios"
 REQUIREMENTS = (SCENARIOS / "requirements.txt").read_text(encoding="utf-8")
@@ -53,17 +54,7 @@ sys.meta_path[sys.meta_path.index(PathFinder)] = OnlyListed()
 
 
 def _pins() -> Mapping[str, str]:
-    """Return the version of each package that the image installs, by its canonical name."""
-    pins: dict[str, str] = {}
-    for line in REQUIREMENTS.splitlines():
-        if line and not line.startswith("#"):
-            name, sign, version = line.partition("==")
-            assert sign, f"{line!r} is not one exact version"
-            assert re.fullmatch(r"[0-9][0-9a-z.]*", version), f"{line!r} is not one exact version"
-            assert name == canonicalize_name(name), f"{name!r} is written differently"
-            assert name not in pins, f"{name} is listed twice"
-            pins[name] = version
-    return pins
+    return pins_of(REQUIREMENTS)
 
 
 def _direct() -> set[str]:

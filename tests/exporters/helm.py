@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,9 @@ __all__ = [
     "Objects",
     "container",
     "containers",
+    "explained",
     "helm",
+    "lint",
     "named",
     "one",
     "render",
@@ -42,6 +45,36 @@ def helm() -> str:
     """Return the path of helm: a test cluster's own, else the one on the PATH."""
     cache = Path(os.environ.get("TESTBED_CACHE", Path.home() / ".cache" / "k8s-testbed"))
     return shutil.which("helm", path=str(cache / "bin")) or require_program("helm")
+
+
+def lint(chart: Path) -> None:
+    """Assert that `helm lint --strict` finds nothing to say against a chart."""
+    ended = subprocess.run(
+        [helm(), "lint", "--strict", str(chart)], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stdout
+    assert not re.search("ERROR|WARNING", ended.stdout)
+
+
+def explained(chart: Path) -> None:
+    """Assert that each value has a comment right above it, and that the schema knows the same."""
+    schema = json.loads((chart / "values.schema.json").read_text(encoding="utf-8"))
+    text = (chart / "values.yaml").read_text(encoding="utf-8")
+    leaves, defaults = list(schema_leaves(schema)), yaml.safe_load(text)
+    lines, commented = text.splitlines(), set()
+    place: list[str] = []
+    for before, line in zip(["", *lines], lines, strict=False):
+        if match := re.match(r"( *)([\w]+):", line):
+            place = [*place[: len(match[1]) // 2], match[2]]
+            if before.lstrip().startswith("#"):
+                commented.add(tuple(place))
+    assert [path for path, _ in leaves if path not in commented] == []
+    for path, _ in leaves:
+        inner = defaults
+        for key in path:
+            inner = inner[key]
+    assert schema["properties"].keys() - defaults.keys() == {"enabled", "global"}
+    assert defaults.keys() <= schema["properties"].keys()
 
 
 def render(

@@ -23,6 +23,7 @@ from .helm import (
     VALUES,
     container,
     containers,
+    explained,
     one,
     render,
     rendered,
@@ -129,21 +130,7 @@ def test_every_value_matters(path: tuple[str, ...]) -> None:
 
 def test_every_value_is_explained() -> None:
     """Each value has a comment right above it, and values and schema know the same ones."""
-    lines = (CHART / "values.yaml").read_text(encoding="utf-8").splitlines()
-    place: list[str] = []
-    commented = set()
-    for before, line in zip(["", *lines], lines, strict=False):
-        if match := re.match(r"( *)([\w]+):", line):
-            place = [*place[: len(match[1]) // 2], match[2]]
-            if before.lstrip().startswith("#"):
-                commented.add(tuple(place))
-    assert [path for path, _ in LEAVES if path not in commented] == []
-    for path, _ in LEAVES:
-        inner = DEFAULTS
-        for key in path:
-            inner = inner[key]
-    assert SCHEMA["properties"].keys() - DEFAULTS.keys() == {"enabled", "global"}
-    assert DEFAULTS.keys() <= SCHEMA["properties"].keys()
+    explained(CHART)
 
 
 @pytest.mark.parametrize(

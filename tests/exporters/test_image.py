@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 import joulery
 
 from ..conftest import REPOSITORY
+from ..pins import pins_of
 
 EXPORTERS = REPOSITORY / "exporters"
 DOCKERFILE = (EXPORTERS / "Dockerfile").read_text(encoding="utf-8")
@@ -51,17 +52,7 @@ sys.meta_path.insert(0, OnlyListed())
 
 
 def _pins() -> Mapping[str, str]:
-    """Return the version of each package that the image installs, by its canonical name."""
-    pins: dict[str, str] = {}
-    for line in (EXPORTERS / "requirements.txt").read_text(encoding="utf-8").splitlines():
-        if line and not line.startswith("#"):
-            name, sign, version = line.partition("==")
-            assert sign, f"{line!r} is not one exact version"
-            assert re.fullmatch(r"[0-9][0-9a-z.]*", version), f"{line!r} is not one exact version"
-            assert name == canonicalize_name(name), f"{name!r} is written differently"
-            assert name not in pins, f"{name} is listed twice"
-            pins[name] = version
-    return pins
+    return pins_of((EXPORTERS / "requirements.txt").read_text(encoding="utf-8"))
 
 
 def _imported() -> Mapping[str, set[str]]:

@@ -17,17 +17,10 @@ import pytest
 
 from joulery.profiler.oip import Message, decode_response
 
-from .onnx_models import doubling_model
 from .serving import Server, ask_all, ask_x, get, posting, refused
 
 _FOREVER_S = "60"
 """A wait for others that no test sits out: only a full batch or a flush ends it."""
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a model whose leading axis has any length."""
-    return doubling_model(tmp_path_factory.mktemp("model") / "twice.onnx")
 
 
 @pytest.fixture(scope="module")

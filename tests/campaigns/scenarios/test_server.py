@@ -33,12 +33,6 @@ _FOREVER_S = "60"
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a model whose leading axis has any length."""
-    return doubling_model(tmp_path_factory.mktemp("model") / "twice.onnx")
-
-
-@pytest.fixture(scope="module")
 def plain(model: Path) -> Iterator[Server]:
     """Yield a server that answers one request at a time."""
     with Server(model, "--version", "3", "--max-body-bytes", "2000") as server:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import aiohttp
 import numpy as np
-import pytest
 import yaml
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
@@ -28,14 +27,8 @@ from joulery.profiler.oip import Message, encode_request
 
 from ...profiler.answers_receiver import receiving_answers
 from ...profiler.scraping import value
-from .onnx_models import doubling_model, exit_model
+from .onnx_models import exit_model
 from .serving import Server, ask_all, ask_x, get, refused
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a model whose leading axis has any length."""
-    return doubling_model(tmp_path_factory.mktemp("model") / "twice.onnx")
 
 
 def _scraped(server: Server) -> dict[str, Metric]:
