@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -14,13 +13,14 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import psutil
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 from prometheus_client.parser import text_string_to_metric_families
 
 from joulery.exporters.services.addresses import is_of_a_pod
@@ -160,25 +160,7 @@ def own_address() -> str:
 
 
 @contextmanager
-def run_api_server(server: ApiServer) -> Iterator[Callable[[Coroutine[Any, Any, None]], None]]:
-    """Serve pods from a thread; yield what has something done to the server there."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-
-    def do(work: Coroutine[Any, Any, None]) -> None:
-        asyncio.run_coroutine_threadsafe(work, loop).result(PATIENCE_S)
-
-    stack = contextlib.AsyncExitStack()
-
-    async def begin() -> None:
-        await stack.enter_async_context(server.serving())
-
-    try:
-        do(begin())
-        yield do
-    finally:
-        do(stack.aclose())
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+def run_api_server(server: ApiServer) -> Iterator[BlockingPortal]:
+    """Serve pods from a thread; yield what calls the server's coroutines there."""
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(server.serving()):
+        yield portal

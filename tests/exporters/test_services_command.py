@@ -253,13 +253,14 @@ def test_it_reads_what_the_chart_sets() -> None:
 def test_pods_that_ask_for_it_are_scraped(tmp_path: Path) -> None:
     """Pods are found by their annotations, may push from their own address alone, and go."""
     server, address = ApiServer(), own_address()
-    with pages({"/triton": bodies()["triton"]}, address) as url, run_api_server(server) as do:
+    with pages({"/triton": bodies()["triton"]}, address) as url, run_api_server(server) as there:
         port = url.rpartition(":")[2]
         asks = {"joulery.io/port": port, "joulery.io/path": "/triton"}
-        do(server.put(pod_json("triton-0", annotations=asks, ports=(), addresses=[address])))
+        triton = pod_json("triton-0", annotations=asks, ports=(), addresses=[address])
+        there.call(server.put, triton)
         own = pod_json("exporter-0", annotations=asks, ports=(), addresses=[address], uid="own")
-        do(server.put(own))
-        do(server.put(pod_json("plain-0", ports=(), addresses=[address])))
+        there.call(server.put, own)
+        there.call(server.put, pod_json("plain-0", ports=(), addresses=[address]))
         environment = {
             "KUBECONFIG": server.kubeconfig(tmp_path),
             "JOULERY_NODE": NODE,
@@ -276,7 +277,7 @@ def test_pods_that_ask_for_it_are_scraped(tmp_path: Path) -> None:
             push(receiver, k8s__pod__uid="uid-of-plain-0")
             running.wait_until(lambda: running.value(REQUESTS, pod="plain-0") == 4)
             assert running.post("/v1/metrics", {"resourceMetrics": []})[0] == 403
-            do(server.remove("uid-of-triton-0"))
+            there.call(server.remove, "uid-of-triton-0")
             running.wait_until(lambda: running.series("joulery_target_up") == {})
 
 

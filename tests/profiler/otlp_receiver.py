@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
+from anyio.from_thread import start_blocking_portal
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsServiceRequest,
 )
@@ -82,27 +81,27 @@ async def _body(request: web.Request) -> bytes:
     return gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
 
 
-@contextmanager
-def receiving() -> Iterator[Receiver]:
-    """Run a receiver on a thread of its own."""
-    receiver, loop = Receiver(), asyncio.new_event_loop()
+@asynccontextmanager
+async def _served() -> AsyncIterator[Receiver]:
+    receiver = Receiver()
     app = web.Application()
     app.router.add_post("/v1/metrics", receiver.take_metrics)
     app.router.add_post("/v1/traces", receiver.take_spans)
     runner = web.AppRunner(app)
-
-    async def start() -> None:
-        await runner.setup()
+    await runner.setup()
+    try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-
-    loop.run_until_complete(start())
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
         yield receiver
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+        await runner.cleanup()
+
+
+@contextmanager
+def receiving() -> Iterator[Receiver]:
+    """Run a receiver on a thread of its own."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(_served()) as receiver,
+    ):
+        yield receiver
