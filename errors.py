@@ -15,7 +15,7 @@ Every error carries its subject, and where it helps: place, found, expected, rem
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 __all__ = [
     "DatasetError",
@@ -58,6 +58,12 @@ class JouleryError(Exception):
         self.expected = expected
         self.remedy = remedy
         super().__init__(subject)
+
+    def at(self, subject: str, place: str | None) -> Self:
+        """Return the same of another subject and place: those that the reader knows."""
+        return type(self)(
+            subject, place=place, found=self.found, expected=self.expected, remedy=self.remedy
+        )
 
     def __str__(self) -> str:
         """One line: `subject, place: found …, expected …; remedy`."""

@@ -1,6 +1,6 @@
 """The pages of an exporter: its metrics, its probes, and one that leads to them.
 
-Scraping and probing change nothing: they read what was shown last.
+Scraping and probing change nothing of what was measured.
 """
 
 from __future__ import annotations
@@ -49,7 +49,18 @@ class Pulse:
         return self._clock() - self._last_s < self._patience_s
 
 
-def application(scrape: Scrape, pulse: Pulse, *, title: str, about: str) -> web.Application:
+def _nothing() -> None:
+    """What is shown is there already."""
+
+
+def application(
+    scrape: Scrape,
+    pulse: Pulse,
+    *,
+    title: str,
+    about: str,
+    refresh: Callable[[], None] = _nothing,
+) -> web.Application:
     """Return what is served: the metrics, two probes, and a page that leads to them.
 
     Args:
@@ -57,10 +68,12 @@ def application(scrape: Scrape, pulse: Pulse, *, title: str, about: str) -> web.
         pulse: Whether measuring goes on.
         title: What this exporter is called.
         about: What it does, in a sentence.
+        refresh: Called before the metrics are shown.
     """
 
     async def metrics(request: web.Request) -> web.Response:
         content_type = negotiated(request.headers.get("Accept", ""))
+        refresh()
         compressed = "gzip" in request.headers.get("Accept-Encoding", "")
         body = scrape.body(content_type, compressed=compressed)
         if body is None:

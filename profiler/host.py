@@ -14,7 +14,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Abilities", "CpuModel", "Host", "HostFacts", "abilities", "facts", "parse_cpuinfo"]
+__all__ = [
+    "Abilities",
+    "CpuModel",
+    "Host",
+    "HostFacts",
+    "abilities",
+    "boot_id",
+    "facts",
+    "parse_cpuinfo",
+    "text_of",
+]
 
 Clock = Callable[[], float]
 
@@ -95,16 +105,16 @@ def parse_cpuinfo(text: str) -> CpuModel:
 
 def facts(host: Host) -> HostFacts:
     """Read the facts of a machine."""
-    memory = re.search(r"^MemTotal:\s*(\d+) kB", _text(host.proc / "meminfo") or "", re.M)
+    memory = re.search(r"^MemTotal:\s*(\d+) kB", text_of(host.proc / "meminfo") or "", re.M)
     cpu = host.sys / "devices/system/cpu/cpu0/cpufreq/scaling_governor"
     clock = host.sys / "devices/system/clocksource/clocksource0/current_clocksource"
     return HostFacts(
-        cpu=parse_cpuinfo(_text(host.proc / "cpuinfo") or ""),
+        cpu=parse_cpuinfo(text_of(host.proc / "cpuinfo") or ""),
         memory_bytes=int(memory.group(1)) * 1024 if memory else None,
         architecture=platform.machine(),
         kernel=platform.release(),
-        governor=_text(cpu),
-        clocksource=_text(clock),
+        governor=text_of(cpu),
+        clocksource=text_of(clock),
         clock_resolution_s=time.get_clock_info("monotonic").resolution,
     )
 
@@ -134,8 +144,13 @@ def _cgroup_version(host: Host) -> int | None:
     return 1 if (root / "cpuacct").exists() or (root / "cpu,cpuacct").exists() else None
 
 
-def _text(path: Path) -> str | None:
-    """Return a fact's text, or `None` where this machine does not tell it."""
+def boot_id(host: Host) -> str:
+    """Return what tells one boot of a machine from the next; empty where nothing does."""
+    return text_of(host.proc / "sys/kernel/random/boot_id") or ""
+
+
+def text_of(path: Path) -> str | None:
+    """Return what a file of the kernel says, `None` where this machine does not tell it."""
     try:
         return path.read_text().strip()
     except OSError:

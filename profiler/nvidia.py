@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from ..errors import SourceFailed, SourceForbidden, SourceUnavailable
 
-__all__ = ["Board", "Driver", "powers_w"]
+__all__ = ["Board", "Driver", "field_values", "powers_w"]
 
 T = TypeVar("T")
 
@@ -168,6 +168,20 @@ def powers_w(
     Raises:
         NVMLError: Of the client: the GPU is lost, or may not be read.
     """
+    values = field_values(client, handle, fields)
+    return tuple(None if value is None else value / 1e3 for value in values)
+
+
+def field_values(
+    client: Any, handle: Any, fields: Sequence[tuple[int, int]]
+) -> tuple[float | None, ...]:
+    """Return field values by id and scope; `None` for what GPU or driver do not have.
+
+    Vendor API: `nvmlDeviceGetFieldValues`; each field has the unit that nvml.h gives it.
+
+    Raises:
+        NVMLError: Of the client: the GPU is lost, or may not be read.
+    """
     absent = (
         client.NVML_ERROR_NOT_SUPPORTED,
         client.NVML_ERROR_INVALID_ARGUMENT,  # drivers that know no such field, or no scope
@@ -188,5 +202,5 @@ def powers_w(
         elif value.nvmlReturn != client.NVML_SUCCESS:
             raise client.NVMLError(value.nvmlReturn)
         else:
-            found.append(getattr(value.value, _UNION[value.valueType]) / 1e3)
+            found.append(float(getattr(value.value, _UNION[value.valueType])))
     return tuple(found)

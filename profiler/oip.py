@@ -7,7 +7,6 @@ opens a socket. Sources: open-inference-protocol `inference_rest.md`, and Triton
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from itertools import chain
 from typing import Any, NoReturn
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from ..errors import TrialError
@@ -215,8 +215,8 @@ def decode_response(message: Message) -> InferenceResponse:
 def takes_binary(metadata: bytes) -> bool:
     """Return whether a server's metadata, the body of `GET /v2`, names the binary extension."""
     try:
-        told = json.loads(metadata)
-    except (ValueError, RecursionError):
+        told = orjson.loads(metadata)
+    except ValueError:
         return False
     extensions = told.get("extensions") if isinstance(told, dict) else None
     return isinstance(extensions, list) and BINARY_EXTENSION in extensions
@@ -238,22 +238,30 @@ def _encode(
             blobs.append(tensor.astype(_LITTLE_ENDIAN[datatype], copy=False).tobytes())
             entry["parameters"] = {"binary_data_size": len(blobs[-1])}
         else:
-            entry["data"] = tensor.ravel().tolist()
+            _check_finite(key, tensor)
+            entry["data"] = tensor.ravel().astype(DATATYPES[datatype], copy=False)
         described.append(entry)
     head[key] = described
+    numbers = [one for one in head.get("parameters", {}).values() if isinstance(one, float)]
+    _check_finite("parameters", np.array(numbers))
     try:
-        text = json.dumps(head, allow_nan=False, separators=(",", ":")).encode()
-    except ValueError:
-        raise ProtocolError(
-            key,
-            found="NaN or infinity",
-            expected="finite numbers, since JSON has no others",
-            remedy="the binary encoding carries them",
-        ) from None
+        text = orjson.dumps(head, option=orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError as error:
+        _wrong("message", str(error), "text in UTF-8, and integers of 64 bits")
     if not blobs:
         return Message(headers={"Content-Type": "application/json"}, body=text)
     headers = {"Content-Type": "application/octet-stream", HEADER_LENGTH: str(len(text))}
     return Message(headers=headers, body=b"".join((text, *blobs)))
+
+
+def _check_finite(subject: str, values: NDArray[np.generic]) -> None:
+    if not np.isfinite(values).all():
+        raise ProtocolError(
+            subject,
+            found="NaN or infinity",
+            expected="finite numbers, since JSON has no others",
+            remedy="the binary encoding carries them",
+        )
 
 
 def _split(message: Message, subject: str) -> tuple[dict[str, Any], memoryview]:
@@ -266,16 +274,13 @@ def _split(message: Message, subject: str) -> tuple[dict[str, Any], memoryview]:
         if not 0 <= size_bytes <= len(body):
             _wrong(f"header {HEADER_LENGTH}", length, f"0 to {len(body)}, the length of the body")
     try:
-        head = json.loads(body[:size_bytes], parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        _wrong(f"{subject} body", str(error), "a JSON object in UTF-8")
+        head = orjson.loads(memoryview(body)[:size_bytes])
+    except ValueError as error:
+        expected = "a JSON object in UTF-8, which has no NaN or infinity"
+        _wrong(f"{subject} body", str(error), expected)
     if not isinstance(head, dict):
         _wrong(f"{subject} body", type(head).__name__, "a JSON object")
     return head, memoryview(body)[size_bytes:]
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text}, which JSON does not have")
 
 
 def _tensors(head: Mapping[str, Any], key: str, rest: memoryview) -> dict[str, NDArray[np.generic]]:
@@ -299,11 +304,8 @@ def _tensors(head: Mapping[str, Any], key: str, rest: memoryview) -> dict[str, N
             _wrong(subject, "both 'data' and 'binary_data_size'", "one of them")
         expected_bytes = math.prod(shape) * DATATYPES[datatype].itemsize
         if type(size_bytes) is not int or size_bytes != expected_bytes:
-            _wrong(
-                subject,
-                f"binary_data_size {size_bytes!r}",
-                f"{expected_bytes}, which {datatype} of shape {list(shape)} takes",
-            )
+            expected = f"{expected_bytes}, which {datatype} of shape {list(shape)} takes"
+            _wrong(subject, f"binary_data_size {size_bytes!r}", expected)
         blob = rest[used_bytes : used_bytes + expected_bytes]
         if len(blob) != expected_bytes:
             _wrong(subject, f"{len(blob)} bytes of binary data", str(expected_bytes))
@@ -332,7 +334,7 @@ def _from_json(
     if not isinstance(data, list):
         _wrong(subject, "no list 'data'" if data is None else f"data {data!r:.40}", "a list")
     level: list[Any] = data
-    if len(shape) > 1 and any(isinstance(row, list) for row in data):
+    if len(shape) > 1 and data and isinstance(data[0], list):
         level = [data]
         for size in shape:
             if any(not isinstance(row, list) or len(row) != size for row in level):

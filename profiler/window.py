@@ -125,3 +125,9 @@ class WindowResult:
         """Energy of all summed domains; `None` when a part is not known or nothing is summed."""
         kinds = self.kinds
         return sum_energy(kinds.values(), errors="common") if kinds else None
+
+    @property
+    def power_w(self) -> float | None:
+        """Mean power of all summed domains, in watts; `None` where their energy is."""
+        energy = self.energy
+        return None if energy is None else energy.value_j / self.duration_s

@@ -12,13 +12,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from prometheus_client import Metric as Family
 from prometheus_client.samples import Sample
 
 from ..metrics import Metric
 from .dialect import Families, Hints
+from .parsing import SeriesLabels
 from .reading import Histogram, Reading, Summary, Told, Value, told
 
 __all__ = ["MICROSECONDS", "MILLISECONDS", "Gathering", "Key", "Labels", "Names", "Naming"]
@@ -189,7 +190,8 @@ def _series(samples: Iterable[Sample], edge: str) -> Iterator[tuple[Labels, list
     """Yield the samples of each series: those whose labels differ in nothing but `edge`."""
     found: dict[frozenset[tuple[str, str]], list[Sample]] = {}
     for sample in samples:
-        key = frozenset([item for item in sample.labels.items() if item[0] != edge])
+        # All samples are made there; a check of each would take as long as what it saves.
+        key = cast("SeriesLabels", sample.labels).without(edge)
         group = found.get(key)
         if group is None:
             found[key] = [sample]
@@ -216,24 +218,23 @@ def _wrong(value: float) -> str:
 def _histogram(samples: list[Sample], per: float) -> Histogram | str:
     buckets: dict[float, float] = {}
     others: dict[str, float] = {}
-    for sample in samples:
-        wrong = _wrong(sample.value)
-        if wrong:
-            return wrong
-        if not sample.name.endswith("_bucket"):
-            if sample.name in others:
+    for name, labels, value, *_ in samples:
+        if not 0 <= value < math.inf:
+            return _wrong(value)
+        if not name.endswith("_bucket"):
+            if name in others:
                 return "duplicate_series"
-            others[sample.name] = sample.value
+            others[name] = value
             continue
         try:
-            bound = float(sample.labels["le"]) / per
+            bound = float(labels["le"]) / per
         except (KeyError, ValueError):
             return "bad_bound"
-        if math.isnan(bound) or bound == -math.inf:
+        if not bound > -math.inf:
             return "bad_bound"
         if bound in buckets:
             return "duplicate_series"
-        buckets[bound] = sample.value
+        buckets[bound] = value
     if math.inf not in buckets:
         return "no_infinity"
     bounds = tuple(sorted(buckets))

@@ -23,7 +23,7 @@ from prometheus_client.samples import Sample
 
 from .dialect import Dialect
 
-__all__ = ["Limits", "ScrapeRefused", "parse"]
+__all__ = ["Limits", "ScrapeRefused", "SeriesLabels", "parse"]
 
 _TYPE = "# TYPE "
 _LABEL = r'[ \t]*+([a-zA-Z_][a-zA-Z0-9_]*+)[ \t]*+=[ \t]*+"((?:[^"\\]++|\\.)*+)"[ \t]*+(?:,|(?=\}))'
@@ -41,8 +41,11 @@ _SAMPLE = re.compile(
 )
 """Name, labels and value; every repetition gives nothing back, so that none is tried twice."""
 
-_REMEMBERED = 300
+_REMEMBERED = 600
 """Series of so many bytes are remembered; longer ones would take too much memory."""
+_MOST_REMEMBERED = 16_384
+"""Of all services of a node: a hundred that write 150 lines each. Fewer would be forgotten before
+they come again, all of them."""
 _ESCAPED = re.compile(r'\\([\\n"])')
 _SUFFIXES = {
     "counter": ("_total",),
@@ -120,9 +123,7 @@ def parse(
     names = [prefix.encode() for dialect in candidates for prefix in dialect.prefixes]
     starts = (*names, *(_TYPE.encode() + name for name in names))
     families = _Families(limits)
-    for line in io.BytesIO(data):
-        if line.startswith(starts):
-            families.take(line)
+    families.take_all(line for line in io.BytesIO(data) if line.startswith(starts))
     return families.by_name
 
 
@@ -134,21 +135,39 @@ class _Families:
         self._of_samples: dict[str, Family] = {}
         self._limits = limits
         self._remembered = min(_REMEMBERED, limits.label_characters)
-        self._samples = self._series = 0
+        self._series = 0
 
-    def take(self, line: bytes) -> None:
-        """Take one line that speaks of a family."""
-        self._samples += 1
-        if self._samples > self._limits.samples:
-            raise ScrapeRefused("too_many_samples", f"more than {self._limits.samples}")
-        if len(line) > self._limits.line_bytes:
-            raise ScrapeRefused("line_too_long", f"{len(line)} bytes: {line[:50]!r}…")
-        head, _, value = line.rpartition(b" ")
-        if len(head) <= self._remembered and b"_" not in value:
-            known = _series(head)
-            if known is not None:
-                self._add(*known, value, line)
-                return
+    def take_all(self, lines: Iterable[bytes]) -> None:
+        """Take the lines that speak of families.
+
+        Nearly all of them are buckets of series that are remembered: those are taken here, without
+        a call for each.
+        """
+        most, longest, remembered = self._limits.samples, self._limits.line_bytes, self._remembered
+        of_samples = self._of_samples
+        for number, line in enumerate(lines, start=1):
+            if number > most:
+                raise ScrapeRefused("too_many_samples", f"more than {most}")
+            if len(line) > longest:
+                raise ScrapeRefused("line_too_long", f"{len(line)} bytes: {line[:50]!r}…")
+            head, _, value = line.rpartition(b" ")
+            known = None
+            if len(head) <= remembered and b"_" not in value:
+                known = _series(head)
+            if known is None:
+                self._take(line)
+                continue
+            name, labels, is_bucket = known
+            if is_bucket and name in of_samples:
+                try:
+                    of_samples[name].samples.append(Sample(name, labels, float(value)))
+                except ValueError:
+                    _malformed(line.decode(errors="replace"))
+            else:
+                self._add(name, labels, value, line)
+
+    def _take(self, line: bytes) -> None:
+        """Take one line that needs a closer look."""
         try:
             text = line.decode()
         except UnicodeDecodeError:
@@ -186,7 +205,7 @@ class _Families:
         if found is None:
             _malformed(text)
         name, written, value = found.groups()
-        labels = _labels(written) if written else {}
+        labels = _labels(written) if written else SeriesLabels()
         if labels is None:
             _malformed(text)
         longest = self._limits.label_characters
@@ -214,9 +233,30 @@ class _Families:
             _malformed(line if isinstance(line, str) else line.decode(errors="replace"))
 
 
-@lru_cache(maxsize=8192)
-def _series(head: bytes) -> tuple[str, dict[str, str]] | None:
-    """Return name and labels of a line without its value; `None`: it needs a closer look.
+class SeriesLabels(dict[str, str]):
+    """Labels of a line, which remember, as lines are, what is the same in all of a series."""
+
+    __slots__ = ("_rest",)
+    _rest: tuple[str, frozenset[tuple[str, str]]]
+
+    def without(self, edge: str) -> frozenset[tuple[str, str]]:
+        """Return them but for one: `le` of a bucket, `quantile` of a quantile."""
+        try:
+            known, rest = self._rest
+            if known == edge:
+                return rest
+        except AttributeError:
+            pass
+        rest = frozenset([item for item in self.items() if item[0] != edge])
+        self._rest = (edge, rest)
+        return rest
+
+
+@lru_cache(maxsize=_MOST_REMEMBERED)
+def _series(head: bytes) -> tuple[str, SeriesLabels, bool] | None:
+    """Return name and labels of a line without its value, and whether it is a bucket.
+
+    `None`: it needs a closer look.
 
     A service writes the same ones in each scrape; nobody may change them.
     """
@@ -226,18 +266,18 @@ def _series(head: bytes) -> tuple[str, dict[str, str]] | None:
         return None
     if found is None:
         return None
-    labels = _labels(found[2]) if found[2] else {}
-    return None if labels is None else (found[1], labels)
+    labels = _labels(found[2]) if found[2] else SeriesLabels()
+    return None if labels is None else (found[1], labels, found[1].endswith("_bucket"))
 
 
-def _labels(written: str) -> dict[str, str] | None:
+def _labels(written: str) -> SeriesLabels | None:
     """Return labels as they are written; `None`: one is there twice."""
     pairs = _LABELS.findall(written, 1)
-    labels = dict(pairs)
+    labels = SeriesLabels(pairs)
     if len(labels) != len(pairs):
         return None
     if "\\" in written:
-        labels = {name: _ESCAPED.sub(_unescaped, value) for name, value in labels.items()}
+        return SeriesLabels((name, _ESCAPED.sub(_unescaped, value)) for name, value in pairs)
     return labels
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import platform
 import time
 from collections import Counter
@@ -51,8 +52,15 @@ __all__ = ["ServiceExporter"]
 
 _log = logging.getLogger(__name__)
 
-_SHOW_S = 5.0
-"""A new snapshot is made so often."""
+_LOOK_S = 5.0
+"""The file of services is looked at so often."""
+
+_FRESH_S = 1.0
+"""A scrape is answered with a snapshot that is no older. One is made when it is asked for: made
+by the clock, most of them would be made for nobody, and those that are scraped would be older."""
+
+_UNASKED = 2
+"""When nobody asks, one is made in so many intervals: the liveness probe sees that it can be."""
 
 _FORGET_S = 60.0
 """Pods that have been gone for so long are forgotten: their last words were scraped before."""
@@ -98,6 +106,7 @@ class ServiceExporter:
         else:
             self._static = StaticTargets(settings.targets, dialects())
         self.scrape, self.dropped = Scrape(), Counter[str]()
+        self._shown_s = -math.inf
         self._publisher, self._identities = Publisher(), Identities()
         self._streams = Streams(began_ns=time.time_ns(), clock=time.monotonic)
         self._scraper = Scraper(read, interval_s=settings.interval_s)
@@ -115,16 +124,16 @@ class ServiceExporter:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Find, scrape, probe and show until `stop` is set."""
-        show_s = min(_SHOW_S, self.settings.interval_s)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._scraper.run(stop))
             group.create_task(self._prober.run(stop))
-            group.create_task(_again(stop, show_s, self._show))
+            group.create_task(_again(stop, _UNASKED * self.settings.interval_s, self._show))
             group.create_task(_again(stop, _FORGET_S, self._forget))
             if self._watch is not None:
                 group.create_task(self._watch.run(stop, self._found))
             else:
-                group.create_task(_again(stop, show_s, self._look))
+                look_s = min(_LOOK_S, self.settings.interval_s)
+                group.create_task(_again(stop, look_s, self._look))
 
     async def run_once(self) -> None:
         """Find the services, scrape each once, and show what they say.
@@ -138,9 +147,29 @@ class ServiceExporter:
         else:
             await self._list_once(self._watch)
         await self._scraper.run_once()
-        await self._show()
+        self._put_together()
+
+    def refresh(self) -> None:
+        """Serve what is known now, unless that was done a moment ago."""
+        self._refresh(_FRESH_S)
 
     async def _show(self) -> None:
+        """See that all can be put together, when nobody asked for it of late."""
+        self._refresh(_UNASKED * self.settings.interval_s)
+
+    def _refresh(self, age_s: float) -> None:
+        """Serve what is known now, unless what is served is no older than this.
+
+        When it cannot be put together the log says why, and what was served before stays.
+        """
+        if time.monotonic() - self._shown_s < age_s:
+            return
+        try:
+            self._put_together()
+        except Exception as error:  # noqa: BLE001 - the next time it may be right again
+            _tell("show", error)
+
+    def _put_together(self) -> None:
         """Put together what is known, and let it be served."""
         pushed = self._streams.readings()
         # Of two sides that tell the same, the first is believed.
@@ -170,6 +199,7 @@ class ServiceExporter:
             Family(EXPORTER_MEMORY, (((), float(resident_bytes())),)),
         ]
         self.scrape.show(ordered(self._publisher.families(sides, own), SERVICE_CATALOGUE))
+        self._shown_s = time.monotonic()
         self._shown()
 
     def _api_server(self) -> list[Family]:
@@ -255,11 +285,15 @@ async def _again(stop: asyncio.Event, every_s: float, work: Callable[[], Awaitab
         try:
             await work()
         except Exception as error:  # noqa: BLE001 - the next time it may be right again
-            what = work.__name__.strip("_")
-            _log.error("%s failed: %s: %s", what, type(error).__name__, error)
-            _log.debug("where it failed", exc_info=True)
+            _tell(work.__name__.strip("_"), error)
         try:
             async with asyncio.timeout(every_s):
                 await stop.wait()
         except TimeoutError:
             continue
+
+
+def _tell(what: str, error: Exception) -> None:
+    """Log what failed, and where for who looks closer."""
+    _log.error("%s failed: %s: %s", what, type(error).__name__, error)
+    _log.debug("where it failed", exc_info=error)

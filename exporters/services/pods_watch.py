@@ -285,7 +285,9 @@ def _explained(error: Exception, node: str) -> tuple[str, SourceError]:
     if not isinstance(error, (kr8s.ServerError, _Refused)):
         return "malformed", SourceFailed(subject, found=found)
     code = error.code if isinstance(error, _Refused) else getattr(error.response, "status_code", 0)
-    found = f"status {code}: {' '.join(str(error).split())[:300]}"
+    # Which URL was refused is another one each time, and would be told each time.
+    said = " ".join(str(error).partition(" for url ")[0].split())[:300]
+    found = f"status {code}: {said}"
     if code == 401:
         return "unauthorised", SourceForbidden(subject, found=found, remedy="mount a valid token")
     if code == 403:

@@ -281,8 +281,7 @@ def _exit_of(answer: InferenceResponse, output: str) -> str:
     if not isinstance(taken, str):
         values = answer.outputs.get(output)
         taken = str(values.ravel()[0]) if values is not None and values.size else ""
-    # JSON can bring half of a surrogate pair, on which the scrape of all would fail.
-    return taken[:_LONGEST_EXIT].encode("utf-8", "replace").decode()
+    return taken[:_LONGEST_EXIT]
 
 
 def _shown(pod: Pod) -> str:

@@ -80,7 +80,9 @@ async def _run(
     with closing(ServiceExporter(settings, shown=pulse.beat)) as exporter:
         if settings.store is None:
             _log.info("answers and labels are kept in memory; --store names a file that stays")
-        shows = application(exporter.scrape, pulse, title=_TITLE, about=_ABOUT)
+        shows = application(
+            exporter.scrape, pulse, title=_TITLE, about=_ABOUT, refresh=exporter.refresh
+        )
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(exporter.run(stop))

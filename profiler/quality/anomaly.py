@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["EventScores", "event_scores", "pr_auc"]
+__all__ = ["EventScores", "detection_delay", "event_scores", "pr_auc"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,3 +121,33 @@ def event_scores(
     goes_on = np.zeros(len(times), dtype=bool)
     goes_on[1:] = false[:-1] & (series[1:] == series[:-1])
     return EventScores(found=found, missed=missed, false_alarms=int((false & ~goes_on).sum()))
+
+
+def detection_delay(
+    rows: ArrayLike, flagged: ArrayLike, events: Sequence[tuple[int, int]]
+) -> float | None:
+    """Return how many rows pass from the start of an event to its first alarm, on average.
+
+    Args:
+        rows: Shape (asked,): row numbers in any order.
+        flagged: Shape (asked,): whether the row raised an alarm.
+        events: Row ranges [start, stop) that do not overlap.
+
+    Returns:
+        The mean over the events that were found; `None` when none was. An alarm at the first row
+        of an event is a delay of 0.
+
+    Raises:
+        ValueError: When the shapes differ.
+    """
+    asked = np.asarray(rows, dtype=np.int64)
+    alarms = np.asarray(flagged, dtype=bool)
+    if asked.shape != alarms.shape or asked.ndim != 1:
+        raise ValueError(f"rows and alarms must match, found {asked.shape} and {alarms.shape}")
+    times = np.unique(asked[alarms])
+    delays = []
+    for start, stop in events:
+        first = np.searchsorted(times, start)
+        if first < len(times) and times[first] < stop:
+            delays.append(int(times[first]) - start)
+    return float(np.mean(delays)) if delays else None

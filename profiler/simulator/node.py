@@ -97,6 +97,10 @@ class Node:
         self._ipc = np.array([one.instructions for one in self.consumers])
         self._shares = np.array([self._sockets_of(one) for one in self.consumers])
 
+    def warmth_k(self, socket: int) -> float:
+        """Return how far a package is above the reference temperature, in kelvins."""
+        return self.machine.kelvin_per_w * float(self._warmth_w[socket])
+
     def join(self, consumers: Sequence[Consumer]) -> None:
         """Let more consumers be there from now on, after the others and without work so far."""
         streams = self._seeds.spawn(len(consumers))

@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
-from joulery.campaigns.design import Configuration
+from joulery.campaigns.configuration import Configuration
 from joulery.campaigns.executor import split_cores, start_service
 from joulery.campaigns.scenarios import scenario
 from joulery.campaigns.scenarios.base import Workload

@@ -142,10 +142,10 @@ def _input(**change: Any) -> Message:
 @pytest.mark.parametrize(
     ("message", "text"),
     [
-        (Message(headers={}, body=b'{"inputs":'), "request body: found Expecting value"),
+        (Message(headers={}, body=b'{"inputs":'), "request body: found unexpected end of data"),
         (Message(headers={}, body=b"\xff{}"), "request body: found"),
         (Message(headers={}, body=b"[" * 100_000), "request body: found"),
-        (Message(headers={}, body=b'{"inputs":[],"id":NaN}'), "NaN, which JSON does not have"),
+        (Message(headers={}, body=b'{"inputs":[],"id":NaN}'), "which has no NaN or infinity"),
         (_json([1]), "request body: found list, expected a JSON object"),
         (_json({}), "body, inputs: found None, expected a list of objects"),
         (_json({"inputs": [1]}), "body, inputs: found [1]"),
@@ -159,14 +159,14 @@ def _input(**change: Any) -> Message:
         (_input(shape=[-1]), "input 'x': found shape [-1]"),
         (_input(shape=[2.0]), "input 'x': found shape [2.0]"),
         (_input(shape=[True]), "input 'x': found shape [True]"),
-        (_input(shape=[10**30, 0], data=[]), "axes and 2**40 elements at most"),
+        (_input(shape=[10**18, 0], data=[]), "axes and 2**40 elements at most"),
         (_input(shape=[3]), "input 'x': found 2 elements, expected 3, as shape [3]"),
         (_input(data=None), "input 'x': found no list 'data'"),
         (_input(data="ab"), "input 'x': found data 'ab', expected a list"),
         (_input(data=[1.0, [2.0]]), "input 'x': found data with list"),
         (_input(data=[1.0, "2"]), "input 'x': found data with str, expected values of FP32"),
         (_input(data=[1.0, 1e300]), "input 'x': found a value out of range"),
-        (_input(datatype="FP64", data=[1, 10**400]), "input 'x': found a value out of range"),
+        (_input(datatype="FP64", data=[1, 10**400]), "number is infinity when parsed as double"),
         (_input(datatype="INT8", data=[1, 128]), "input 'x': found a value out of range"),
         (_input(datatype="UINT8", data=[1, -1]), "input 'x': found a value out of range"),
         (_input(datatype="INT8", data=[1, 1.5]), "input 'x': found data with float"),
@@ -208,6 +208,13 @@ def test_binary_bool_byte() -> None:
     message = encode_request({"x": np.array([True])})
     with pytest.raises(ProtocolError, match="a byte above 1"):
         decode_request(Message(headers=message.headers, body=message.body[:-1] + b"\2"))
+
+
+@pytest.mark.parametrize(("value", "found"), [("\ud800", "surrogates"), (2**70, "64-bit")])
+def test_what_json_cannot_carry(value: object, found: str) -> None:
+    """Half of a character, or a number too large, is refused by name."""
+    with pytest.raises(ProtocolError, match=found):
+        encode_request({}, parameters={"value": value})
 
 
 def test_json_has_no_nan() -> None:

@@ -163,6 +163,35 @@ def test_what_goes_wrong_once_may_go_well_again(
     assert text_of(exporter)
 
 
+def test_a_scrape_has_what_is_known_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A new snapshot is made when asked for, not for each who asks; a fault keeps the last one."""
+    path = tmp_path / "answers.db"
+    remember(path, "here", "there")
+    here = Pod(namespace="shop", name="here", uid="uid-of-here")
+    with closing(ServiceExporter(ServiceSettings(store=path))) as exporter:
+        exporter.refresh()
+        before = text_of(exporter)
+        assert 'pod="there"' in before
+        asyncio.run(exporter.feedback.keep_only([here]))
+        exporter.refresh()
+        assert text_of(exporter) == before
+        monkeypatch.setattr("joulery.exporters.services.exporter._FRESH_S", 0.0)
+        exporter.refresh()
+        now = text_of(exporter)
+        assert 'pod="here"' in now
+        assert 'pod="there"' not in now
+
+        def fault() -> None:
+            raise KeyError("a fault")
+
+        monkeypatch.setattr(exporter.feedback, "readings", fault)
+        exporter.refresh()
+        assert text_of(exporter) == now
+        assert "show failed: KeyError: 'a fault'" in caplog.text
+
+
 @pytest.mark.parametrize("name", ["targets", "golden", "store"])
 def test_wrong_files_are_refused(tmp_path: Path, name: str) -> None:
     """A file or folder that cannot be used is named at the start."""

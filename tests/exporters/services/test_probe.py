@@ -150,14 +150,14 @@ def test_exits(parity: GoldenSet, tmp_path: Path) -> None:
     async def by_parameter(request: web.Request) -> web.Response:
         one = await asked_of(request)
         small = one.inputs["x"][0] < 4
-        return odd(one, exit="early\ud800" if small else "late")
+        return odd(one, exit="early" if small else "late")
 
     async def by_output(request: web.Request) -> web.Response:
         return odd(await asked_of(request), ["taken"])
 
     with_output = parity_set(tmp_path, exit_output="taken")
     for handler, some_set, expected in (
-        (by_parameter, parity, {"early?", "late"}),
+        (by_parameter, parity, {"early", "late"}),
         (by_output, with_output, {str(number) for number in range(10)}),
     ):
         some = asyncio.run(probed(some_set, handler))

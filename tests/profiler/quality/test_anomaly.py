@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from joulery.profiler.quality.anomaly import event_scores, pr_auc
+from joulery.profiler.quality.anomaly import detection_delay, event_scores, pr_auc
 
 
 def test_pr_auc_by_hand() -> None:
@@ -21,6 +21,28 @@ def test_pr_auc_is_that_of_scikit_learn_with_ties() -> None:
     rng = np.random.default_rng(3)
     labels, scores = rng.random(200) < 0.1, rng.integers(0, 9, 200) / 9
     assert pr_auc(labels, scores) == average_precision_score(labels, scores)
+
+
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.floats(-1e6, 1e6) | st.integers(0, 3).map(float)), min_size=1
+    )
+)
+def test_pr_auc_agrees_with_scikit_learn_on_any_rows(rows: list[tuple[bool, float]]) -> None:
+    """On random labels and scores, many of them equal, both say the same to 1e-6."""
+    labels, scores = [label for label, _ in rows], [score for _, score in rows]
+    found = pr_auc(labels, scores)
+    if not any(labels):
+        assert found is None
+        return
+    assert found == pytest.approx(average_precision_score(labels, scores), abs=1e-6)
+    # And both say what the definition says: precision at each score, by the recall it adds.
+    by_hand, before = 0.0, 0.0
+    for level in sorted(set(scores), reverse=True):
+        flagged = [label for label, score in rows if score >= level]
+        recall = sum(flagged) / sum(labels)
+        by_hand, before = by_hand + (recall - before) * sum(flagged) / len(flagged), recall
+    assert found == pytest.approx(by_hand, abs=1e-6)
 
 
 def test_pr_auc_without_an_anomaly_is_not_defined() -> None:
@@ -82,3 +104,27 @@ def test_the_order_of_asking_does_not_matter(asked: list[tuple[int, bool]], rand
         event_scores([r for r, _ in x], [f for _, f in x], events) for x in (asked, mixed)
     )
     assert first == second
+
+
+def test_delay_by_hand() -> None:
+    """Found after 0 and after 2 rows, a third event missed: one row late on average."""
+    rows = np.arange(40)
+    flagged = np.isin(rows, [1, 5, 6, 12, 13, 29])
+    assert detection_delay(rows, flagged, [(5, 8), (10, 15), (20, 25)]) == 1.0
+
+
+def test_delay_without_a_found_event_is_not_defined() -> None:
+    """Alarms outside events have no delay, and no alarm has none either."""
+    assert detection_delay([0, 1, 2], [True, False, False], [(1, 3)]) is None
+    assert detection_delay([], [], [(1, 3)]) is None
+
+
+def test_delay_does_not_depend_on_the_order_of_asking() -> None:
+    """The earliest alarm counts, not the first that was asked for."""
+    assert detection_delay([7, 5, 6], [True, False, True], [(4, 9)]) == 2.0
+
+
+def test_delay_of_rows_and_alarms_that_do_not_match_is_refused() -> None:
+    """Shapes have to match."""
+    with pytest.raises(ValueError, match="match"):
+        detection_delay([1, 2], [True], [])

@@ -16,6 +16,7 @@
      pulses                             GPU 0 works for 8 s and rests for 8 s, by its clock: 200 W
                                         more, and the percentages; at rest all are 0
      display                            something else, never sampled, keeps GPU 0 40 % busy
+     slowed                             heat slows GPU 0 down for a quarter of its time
    FAKE_NVML_PROCESSES  GPU 0, "pid:percent:type", type C compute, M client or S server of MPS;
                         percent "-": runs, but without a sample
    FAKE_NVML_ACTIVITY   percent of SMs busy of each GPU instance, "1:80,2:50"
@@ -32,7 +33,7 @@ enum {
     OK = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NO_PERMISSION = 4, NOT_FOUND = 6,
     INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15, LIB_RM_VERSION_MISMATCH = 18
 };
-enum { POWER_AVERAGE = 185, POWER_INSTANT = 186, POWER_MAX_LIMIT = 188 };
+enum { POLICY_THERMAL = 75, POWER_AVERAGE = 185, POWER_INSTANT = 186, POWER_MAX_LIMIT = 188 };
 
 typedef struct { int index; unsigned generation; int mig; } gpu;
 typedef struct { unsigned pid; unsigned long long memory; unsigned gi, ci; } process_info;
@@ -207,13 +208,23 @@ static void answer(const gpu *g, field_value *v) {
     int dark = g->index == 1 && has("dark1");
     v->result = OK;
     v->type = 1;
-    if (dark || (module && !(has("module") && g->index == 0))) v->result = NOT_SUPPORTED;
+    if (v->field == POLICY_THERMAL) {
+        v->type = 3;
+        v->value.ull = 1000000000ull * 7;
+        if (has("slowed") && g->index == 0) v->value.ull += (unsigned long long)(0.25e9 * now_s());
+    } else if (dark || (module && !(has("module") && g->index == 0))) v->result = NOT_SUPPORTED;
     else if (v->field == POWER_INSTANT) v->value.ui = read_mw(g, 0) + (module ? 90000 : 0);
     else if (v->field == POWER_AVERAGE && g->index == 0) v->value.ui = read_mw(g, 1);
     else if (v->field == POWER_MAX_LIMIT) {
         v->type = 0; /* drivers differ in the type of the same field */
         v->value.d = 900000;
     } else v->result = NOT_SUPPORTED;
+}
+int nvmlDeviceGetTemperature(gpu *g, unsigned sensor, unsigned *temperature) {
+    if (sensor != 0) return INVALID_ARGUMENT;
+    *temperature = g->index == 0 ? 61 : 38;
+    if (g->index == 1 && has("dark1")) return NOT_SUPPORTED;
+    return alive(g);
 }
 int nvmlDeviceGetFieldValues(gpu *g, int count, field_value *values) {
     if (has("nofields")) return INVALID_ARGUMENT;

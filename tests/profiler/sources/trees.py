@@ -6,7 +6,7 @@ Each function names its document. Values are round, so that a test can be read.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,9 +14,11 @@ __all__ = [
     "amd_energy",
     "amdgpu",
     "chip",
+    "cpufreq",
     "jetson_agx_orin",
     "jetson_orin_nx",
     "power_meter",
+    "throttles",
     "unprivileged",
     "write",
     "xe",
@@ -145,6 +147,36 @@ def amd_energy(sys: Path, sockets_uj: tuple[int, ...], cores: int = 4) -> None:
         number = cores + socket + 1
         files |= {f"energy{number}_label": f"Esocket{socket}", f"energy{number}_input": uj}
     chip(sys, 2, files, "platform/amd_energy.0")
+
+
+def throttles(
+    sys: Path, cpu: int, *, package: int, core: int, events: int, of_package: int
+) -> Path:
+    """Write a CPU's counters (Documentation/admin-guide/thermal/thermal_throttle.rst)."""
+    folder = sys / f"devices/system/cpu/cpu{cpu}"
+    write(folder / "topology", {"physical_package_id": package, "core_id": core, "die_id": 0})
+    counts = {"core_throttle_count": events, "package_throttle_count": of_package}
+    return write(folder / "thermal_throttle", counts)
+
+
+def cpufreq(sys: Path, *policies: Sequence[int]) -> list[Path]:
+    """Write policies of CPU frequency, each with its CPUs, 0.8 to 3.6 GHz (admin-guide/pm/cpufreq).
+
+    A CPU's own folder is a link to its policy, as in the kernel.
+    """
+    folders = []
+    for cpus in policies:
+        files: dict[str, object] = {"affected_cpus": " ".join(map(str, cpus))}
+        files |= {"cpuinfo_min_freq": 800_000, "cpuinfo_max_freq": 3_600_000}
+        files |= {"scaling_available_governors": "performance powersave schedutil"}
+        files |= {"scaling_governor": "schedutil", "scaling_driver": "acpi-cpufreq"}
+        files |= {"scaling_min_freq": 1_400_000, "scaling_max_freq": 3_600_000}
+        folders.append(write(sys / f"devices/system/cpu/cpufreq/policy{min(cpus)}", files))
+        for cpu in cpus:
+            own = sys / f"devices/system/cpu/cpu{cpu}"
+            own.mkdir(parents=True, exist_ok=True)
+            (own / "cpufreq").symlink_to(f"../cpufreq/policy{min(cpus)}")
+    return folders
 
 
 @contextmanager
