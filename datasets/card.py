@@ -10,6 +10,9 @@ from .metadata import DESCRIPTOR, LICENCE, About, Origin
 
 __all__ = ["campaign_card", "data_card"]
 
+_CLOSED = ("closed", "single_stream", "multi_stream", "offline")
+"""Loads whose requests wait for answers."""
+
 
 def _column_lines(schema: pa.Schema) -> list[str]:
     lines = ["| column | unit | meaning |", "|---|---|---|"]
@@ -79,9 +82,9 @@ def campaign_card(
         "## How it was made",
         "",
         f"Measured with joulery {about.version}; the campaign began {about.created}. Each trial"
-        " starts one AI service in one configuration, offers it requests in an open loop, and"
+        f" starts one AI service in one configuration, offers it requests in {_loops(about)}, and"
         " joins latency, energy and answer quality of the same requests in one row. Latency counts"
-        " from the moment a request was meant to be sent. Invalid trials are kept; their `verdict`"
+        " from the moment a request became due. Invalid trials are kept; their `verdict`"
         f" and `reasons` say why. The specification is in `{DESCRIPTOR}` under `joulery.spec`; the"
         " machine is in `environment.json`.",
         "",
@@ -110,3 +113,11 @@ def campaign_card(
     ]
     state = f"Complete: {done}." if about.complete else f"**PARTIAL: {done}.**"
     return data_card(about, tables, state=state, chapters=chapters)
+
+
+def _loops(about: About) -> str:
+    """Say whether requests came whatever became of others, or waited for answers."""
+    kinds = {load.get("arrival") in _CLOSED for load in about.spec.get("loads", ())}
+    if kinds == {True}:
+        return "a closed loop"
+    return "open and closed loops" if len(kinds) == 2 else "an open loop"

@@ -5,20 +5,27 @@ What the files mean is not known here.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ..errors import DatasetError
+from .lock import locked
 from .metadata import file_facts
 
 __all__ = [
     "MANIFEST",
     "check_target",
+    "discard",
     "files",
+    "hidden_name",
     "read_manifest",
+    "sweep",
+    "to_disk",
     "update_manifest",
     "write_text",
     "write_whole",
@@ -70,7 +77,7 @@ def write_whole(
     """Write a folder: under its final name it is whole, or it is not there.
 
     Everything goes to a hidden folder beside the final one, which is renamed at the end. A process
-    that is killed leaves only the hidden folder behind.
+    that is killed leaves only the hidden folder behind; the next write, or `sweep`, drops it.
 
     Args:
         folder: The final name; its parents are made.
@@ -82,10 +89,10 @@ def write_whole(
         DatasetError: When the folder is not free.
         OSError: When the disk is full or may not be written; nothing is left behind.
     """
+    sweep(folder)
     check_target(folder, replace=replace)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    hidden = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", suffix=".partial", dir=folder.parent))
-    try:
+    with _hidden(folder) as hidden:
         new = hidden / "new"
         new.mkdir()
         fill(new)
@@ -93,11 +100,58 @@ def write_whole(
             finish(new)
         update_manifest(new, files(new))
         for path in (*new.rglob("*"), new):
-            _to_disk(path)
+            to_disk(path)
         check_target(folder, replace=replace)
         _put(new, folder, hidden / "old")
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder at one stroke: a kill leaves the whole of it, or what `sweep` drops."""
+    with _hidden(folder) as hidden:
+        folder.rename(hidden / "gone")
+        to_disk(folder.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Drop what killed writers left beside a folder; one that still writes is left alone.
+
+    A kill between the two renames of a replacement leaves the name free: what had it comes back.
+    """
+    if not folder.parent.is_dir():
+        return
+    for path in sorted(folder.parent.iterdir()):
+        if not hidden_name(folder.name).fullmatch(path.name) or not path.is_dir():
+            continue
+        with contextlib.suppress(BlockingIOError, FileNotFoundError), locked(path / "lock"):
+            old = path / "old"
+            if old.exists() and not os.path.lexists(folder):
+                old.rename(folder)
+                to_disk(folder.parent)
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def hidden_name(name: str) -> re.Pattern[str]:
+    """Return what the hidden folders beside a folder of this name are called."""
+    # As `tempfile` draws names. Without '-': that would also be the hidden folder of 'name-x'.
+    return re.compile(rf"\.{re.escape(name)}-[a-z0-9_]{{8}}\.partial")
+
+
+@contextlib.contextmanager
+def _hidden(folder: Path) -> Iterator[Path]:
+    """Yield a new hidden folder beside one, locked for as long as the block lasts; then drop it."""
+    with contextlib.ExitStack() as held:
+        while True:
+            hidden = tempfile.mkdtemp(
+                prefix=f".{folder.name}-", suffix=".partial", dir=folder.parent
+            )
+            # Who sweeps just now takes it for left over: then another one is made.
+            with contextlib.suppress(BlockingIOError, FileNotFoundError):
+                held.enter_context(locked(Path(hidden) / "lock"))
+                break
+        try:
+            yield Path(hidden)
+        finally:
+            shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _put(new: Path, folder: Path, old: Path) -> None:
@@ -110,7 +164,7 @@ def _put(new: Path, folder: Path, old: Path) -> None:
         if old.exists():
             old.rename(folder)
         raise
-    _to_disk(folder.parent)
+    to_disk(folder.parent)
 
 
 def files(folder: Path) -> list[str]:
@@ -125,7 +179,7 @@ def write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def _to_disk(path: Path) -> None:
+def to_disk(path: Path) -> None:
     """Wait until a file or folder has reached the disk: a rename must not overtake its content."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

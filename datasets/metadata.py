@@ -126,6 +126,11 @@ class About(Origin):
     trials_done: int
     figures: list[dict[str, Any]]
 
+    @property
+    def partial(self) -> str | None:
+        """How many trials there are so far, in words; `None` when the campaign is complete."""
+        return None if self.complete else f"{self.trials_done} of {self.trials_planned} trials done"
+
 
 def file_facts(path: Path) -> tuple[int, str]:
     """Return size in bytes and SHA-256, hexadecimal."""
