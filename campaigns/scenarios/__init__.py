@@ -10,14 +10,16 @@ import difflib
 from ...errors import SpecError
 from .anomaly_detection import AnomalyDetection
 from .base import Scenario
+from .sensor_fusion import SensorFusion
 from .traffic_prediction import TrafficPrediction
+from .video_analytics import VideoAnalytics
 
 __all__ = ["scenario", "scenarios"]
 
 
 def scenarios() -> tuple[Scenario, ...]:
     """Return every scenario, in the order in which they are shown."""
-    return (TrafficPrediction(), AnomalyDetection())
+    return (TrafficPrediction(), AnomalyDetection(), SensorFusion(), VideoAnalytics())
 
 
 def scenario(name: str) -> Scenario:

@@ -27,7 +27,7 @@ __all__ = ["Batcher", "Overloaded", "Served"]
 
 
 class Overloaded(TrialError):
-    """The queue is full; the request was not taken."""
+    """The queue is full, or has been for too long; the request was not answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +61,7 @@ class Batcher:
         batch: Most rows of one batch.
         wait_s: Longest time a request waits for others, in seconds.
         queue_limit: Most requests that may wait.
+        deadline_s: Longest time that a request may wait before its run, in seconds; `None`: any.
         constants: What each run is given beside the requests' inputs.
         statistics: Told of every run.
     """
@@ -72,6 +73,7 @@ class Batcher:
         batch: int,
         wait_s: float,
         queue_limit: int,
+        deadline_s: float | None = None,
         constants: Mapping[str, NDArray[np.generic]],
         statistics: Statistics,
     ) -> None:
@@ -81,6 +83,7 @@ class Batcher:
         self._constants = dict(constants)
         self._statistics = statistics
         self._queue_limit = queue_limit
+        self._deadline_ns = None if deadline_s is None else int(1e9 * deadline_s)
         self._queue: deque[_Waiting] = deque()
         self._rows = 0
         self._running = False
@@ -97,7 +100,7 @@ class Batcher:
 
         Raises:
             ProtocolError: When the inputs do not fit the model.
-            Overloaded: When too many requests wait already.
+            Overloaded: When too many requests wait already, or it waited past the deadline.
             TrialError: When the model fails.
         """
         rows = self._model.rows(inputs)
@@ -143,14 +146,37 @@ class Batcher:
 
     def _start(self) -> None:
         """Start a batch if one is due, or see that it starts when it will be."""
+        self._refuse_late()
         if self._running or not self._queue:
+            if not self._running:
+                self._idle.set()
             return
         left_ns = self._queue[0].since_ns + self._wait_ns - time.monotonic_ns()
         if self._rows >= self._batch or left_ns <= 0:
             self._running = True
             self._jobs.put(self._take())
         elif self._timer is None:
+            if self._deadline_ns is not None:
+                left_ns = min(left_ns, self._deadline_ns + 1000)
             self._timer = self._loop.call_later(left_ns / 1e9, self._ring)
+
+    def _refuse_late(self) -> None:
+        """Refuse those that waited too long: an answer would cost others, and be for nobody."""
+        if self._deadline_ns is None:
+            return
+        oldest_ns = time.monotonic_ns() - self._deadline_ns
+        while self._queue and self._queue[0].since_ns < oldest_ns:
+            late = self._queue.popleft()
+            self._rows -= late.rows
+            if not late.answer.done():
+                late.answer.set_exception(
+                    Overloaded(
+                        "request",
+                        found=f"a wait of more than {self._deadline_ns / 1e9:g} s",
+                        expected="less before its model run",
+                        remedy="send less, or allow a later deadline",
+                    )
+                )
 
     def _ring(self) -> None:
         self._timer = None
@@ -216,8 +242,6 @@ class Batcher:
                 waiting.answer.set_exception(answers)
             else:
                 waiting.answer.set_result(answers[0][index])
-        if not self._running and not self._queue:
-            self._idle.set()
 
 
 def _split(outputs: Mapping[str, NDArray[np.generic]], group: list[_Waiting]) -> list[Served]:

@@ -1,11 +1,13 @@
 """The endpoints of the Open Inference Protocol v2 (REST), with some of Triton's extensions.
 
 Server and model metadata, health, inference with binary tensors and compressed bodies, and Triton's
-model configuration and statistics. What answers, `hosting` knows.
+model configuration and statistics; a PATCH of the configuration, JSON as in the live configuration,
+changes it. What answers, `hosting` knows.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import uuid
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from ... import __version__
-from ...errors import TrialError
+from ...errors import DatasetError, SpecError, TrialError
 from ...profiler.oip import (
     BINARY_EXTENSION,
     InferenceRequest,
@@ -30,6 +32,7 @@ from .batching import Overloaded
 from .bodies import UnsupportedEncoding, coding_for, read_body
 from .exits import exit_of
 from .hosting import Generation, Host
+from .live_config import Settings
 from .model import TensorSpec, listed
 from .telemetry import PROBE_PARAMETER, is_marked, prediction_of
 
@@ -52,14 +55,24 @@ class Endpoints:
 
     Args:
         host: What answers inference requests.
+        changed: Makes other settings of those that are, and of what a change says.
         name: The model's name in URLs; `None`: the configured one's. Names that it had before go on
             to be answered, so that no client fails.
         version: The model's version in URLs.
         most_bytes: Of a request's body, unpacked.
     """
 
-    def __init__(self, host: Host, *, name: str | None, version: str, most_bytes: int) -> None:
+    def __init__(
+        self,
+        host: Host,
+        *,
+        changed: Callable[[Settings, bytes], Settings],
+        name: str | None,
+        version: str,
+        most_bytes: int,
+    ) -> None:
         self._host, self._name, self._version = host, name, version
+        self._changed = changed
         self._most_bytes = most_bytes
         extensions = [BINARY_EXTENSION, "model_configuration", "statistics"]
         server = {"name": "joulery", "version": __version__, "extensions": extensions}
@@ -82,6 +95,8 @@ class Endpoints:
             expected = f"/v2, /v2/health/live, /v2/health/ready, /v2/models/{self.name}[/…]"
             return _error(404, f"path {request.path}: found no such path, expected {expected}")
         method, handler = route
+        if request.method == "PATCH" and request.path.endswith("/config"):
+            method, handler = "PATCH", self._change
         if request.method != method and (request.method, method) != ("HEAD", "GET"):
             return _error(
                 405,
@@ -92,7 +107,7 @@ class Endpoints:
             return await handler(request)
         except UnsupportedEncoding as error:
             return _error(415, str(error), {"Accept-Encoding": "gzip, deflate"})
-        except ProtocolError as error:
+        except (ProtocolError, SpecError, DatasetError) as error:
             return _error(400, str(error))
         except Overloaded as error:
             return _error(503, str(error), {"Retry-After": "1"})
@@ -173,6 +188,13 @@ class Endpoints:
             outputs={name: served.outputs[name] for name in asked.outputs or names},
         )
         return _encoded(request, asked, answer)
+
+    async def _change(self, request: web.BaseRequest) -> web.Response:
+        """Answer by other settings from now on; a file that is followed may change them again."""
+        body = await read_body(request, self._most_bytes)
+        settings = await asyncio.to_thread(self._changed, self._host.current.settings, body)
+        await self._host.change(settings)
+        return await _told(self._host.parameters)(request)
 
     def _metadata(self) -> dict[str, Any]:
         model = self._host.current.model

@@ -1,38 +1,32 @@
 """Early-exit models: how a graph is told when to stop, and how it tells where it did.
 
-By convention its input `exit_threshold` (FP32, a scalar or of shape [1]) is fed by the server, and
-its output `exit` (INT64, one per row) is the exit that each row's answer came by.
+By convention its inputs `exit_threshold` (FP32) and `max_exit` (INT64) are `knobs`; its output
+`exit` (INT64, one per row) is the exit that each row's answer came by, and `confidence` (FP32, one
+per row) how sure that exit was.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from ...profiler.oip import Tensors
 
-__all__ = ["EXIT", "MIXED", "THRESHOLD", "exit_of", "fits_threshold", "threshold_tensor"]
+__all__ = ["CONFIDENCE", "EXIT", "MAX_EXIT", "MIXED", "THRESHOLD", "exit_of"]
 
 THRESHOLD = "exit_threshold"
 """The input of a graph that no client gives."""
+
+MAX_EXIT = "max_exit"
+"""Another: the last exit that a row may reach, counted from 1."""
+
+CONFIDENCE = "confidence"
+"""The output that decides where a row leaves."""
 
 EXIT = "exit"
 """The output of a graph that says by which exit each row came."""
 
 MIXED = "mixed"
 """What is said of rows that came by different exits."""
-
-
-def fits_threshold(datatype: str, shape: list[Any]) -> bool:
-    """Return whether an input of this type and shape can be fed with a threshold."""
-    return datatype == "tensor(float)" and list(shape) in ([], [1])
-
-
-def threshold_tensor(value: float, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Return a threshold as the graph takes it: shape () or (1,)."""
-    return np.full(shape, value, dtype=np.float32)
 
 
 def exit_of(outputs: Tensors) -> str | None:

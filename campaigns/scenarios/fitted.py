@@ -5,6 +5,7 @@ Fitting itself is each scenario's `fit`; nothing here imports a training library
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +16,27 @@ from ... import __version__
 from ...errors import DatasetError, SpecError
 from .base import ModelFamily
 
-__all__ = ["Fit", "fitted_folder", "model_file", "model_path", "save_models"]
+__all__ = [
+    "SHIPPED",
+    "Fit",
+    "check_torch",
+    "fitted_folder",
+    "model_file",
+    "model_path",
+    "save_models",
+]
+
+SHIPPED = Path(__file__).parent
+"""Where the models of each scenario ship, in `<scenario>/models`."""
 
 Fit = Callable[[], Mapping[tuple[str, str], Any]]
 """Fits every model; returns ONNX models by (model, precision)."""
+
+
+def check_torch(subject: str, remedy: str = "pip install 'joulery[train]'") -> None:
+    """Raise SpecError where networks cannot be fitted: there is no PyTorch."""
+    if importlib.util.find_spec("torch") is None:
+        raise SpecError(subject, found="no PyTorch", expected="the extra `train`", remedy=remedy)
 
 
 def model_file(model: str, precision: str) -> str:

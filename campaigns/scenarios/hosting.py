@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import JouleryError, SpecError
 from .batching import Batcher
-from .exits import THRESHOLD
+from .knobs import SCORE_THRESHOLD
 from .live_config import Settings
 from .model import Model
 from .statistics import Statistics
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Generation", "Host"]
 
-_Identity = tuple[Path, int, int, int, int]
+_Identity = tuple[Path, int, int, int, int, str, Mapping[str, Any] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +54,7 @@ class Host:
 
     Args:
         queue_limit: Most requests that may wait.
+        deadline_s: The longest time that one may; `None`: any.
         prediction: The output that holds what was answered, if one is told to.
         profile: Makes the profiler of a model; `None`: nothing is profiled.
 
@@ -66,13 +67,16 @@ class Host:
         self,
         *,
         queue_limit: int,
+        deadline_s: float | None,
         prediction: str | None,
         profile: Callable[[Settings], ServiceProfiler] | None,
     ) -> None:
-        self._queue_limit, self.prediction, self._profile = queue_limit, prediction, profile
+        self._queue_limit, self._deadline_s = queue_limit, deadline_s
+        self.prediction, self._profile = prediction, profile
         self._current: Generation | None = None
         self._identity: _Identity | None = None
         self._ending: set[asyncio.Task[None]] = set()
+        self._changing = asyncio.Lock()
         self.statistics = Statistics()
         self.error = ""
 
@@ -89,6 +93,10 @@ class Host:
             SpecError: They cannot be, or requests that were right until now would fail; all stays
                 as it is.
         """
+        async with self._changing:
+            return await self._change(settings)
+
+    async def _change(self, settings: Settings) -> bool:
         before = self._current
         if before is not None and before.settings == settings:
             self.error = ""
@@ -104,7 +112,8 @@ class Host:
             batch=settings.batch,
             wait_s=settings.batch_wait_s,
             queue_limit=self._queue_limit,
-            constants=model.constants(settings.exit_threshold),
+            deadline_s=self._deadline_s,
+            constants=model.constants(settings.knobs),
             statistics=self.statistics,
         )
         self._current = Generation(
@@ -145,7 +154,8 @@ class Host:
             "batch": settings.batch,
             "batch_wait_s": settings.batch_wait_s,
             "threads": settings.threads,
-            "exit_threshold": settings.exit_threshold,
+            "provider": settings.provider,
+            **settings.knobs,
             "config_generation": self.current.number,
             "config_error": self.error or None,
         }
@@ -156,7 +166,7 @@ class Host:
         identity = _identity(settings)
         if self._current is not None and identity is not None and identity == self._identity:
             return self._current.model, identity
-        return Model(settings.path, settings.threads), identity
+        return _load(settings), identity
 
     def _profiler_for(self, settings: Settings) -> ServiceProfiler | None:
         if self._profile is None:
@@ -183,7 +193,19 @@ def _identity(settings: Settings) -> _Identity | None:
         found = settings.path.stat()
     except OSError:
         return None
-    return settings.path, found.st_ino, found.st_mtime_ns, found.st_size, settings.threads
+    stamps = (found.st_ino, found.st_mtime_ns, found.st_size)
+    return (settings.path, *stamps, settings.threads, settings.provider, settings.detector)
+
+
+def _load(settings: Settings) -> Model:
+    if settings.detector is None:
+        return Model(settings.path, settings.threads, settings.provider)
+    # Imported here: only those who bring a detector need it.
+    from .video_analytics.served_detector import ServedDetector
+
+    return ServedDetector(
+        settings.path, settings.detector, threads=settings.threads, provider=settings.provider
+    )
 
 
 def _check(model: Model, settings: Settings, prediction: str | None) -> None:
@@ -196,13 +218,10 @@ def _check(model: Model, settings: Settings, prediction: str | None) -> None:
             expected="one of any length, to answer in batches",
             remedy="--batch 1 serves it",
         )
-    if model.has_threshold != (settings.exit_threshold is not None):
-        is_asked = model.has_threshold
-        raise SpecError(
-            subject,
-            found=f"{'an' if is_asked else 'no'} input {THRESHOLD!r}",
-            expected=f"{THRESHOLD} to be {'a number' if is_asked else 'left out'}",
-        )
+    for name, value in settings.knobs.items():
+        if value is not None and name not in model.knobs:
+            lacks = "detections in its answers" if name == SCORE_THRESHOLD else f"input {name!r}"
+            raise SpecError(subject, found=f"no {lacks}", expected=f"{name} to be left out")
     names = [spec.name for spec in model.outputs]
     if prediction is not None and prediction not in names:
         raise SpecError(subject, found=f"no output {prediction!r}", expected=", ".join(names))

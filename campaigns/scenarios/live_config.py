@@ -7,24 +7,24 @@ mounted ConfigMap changes by the swap of a link. What is done with it, `hosting`
 from __future__ import annotations
 
 import asyncio
-import difflib
 import json
-import reprlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ...errors import JouleryError, SpecError
 from . import scenario
-from .fitted import model_path
+from .fitted import SHIPPED, model_path
+from .keys import Keys, checked, shown
+from .knobs import KNOBS, RESOLUTION
+from .provider_names import PROVIDER_NAMES
 
-__all__ = ["ConfigFile", "Settings", "Source", "follow", "parse"]
+__all__ = ["ConfigFile", "Settings", "Source", "follow", "parse", "parsed"]
 
 _MOST_BYTES = 2**20
 """A ConfigMap holds no more."""
 
-_SHIPPED = Path(__file__).parent
 _MOST_ROWS = 2**20
 _MOST_THREADS = 1024
 
@@ -42,6 +42,11 @@ class Settings:
         batch_wait_s: Longest wait for others of a batch, in seconds.
         threads: Threads of one model run.
         exit_threshold: What an early-exit model is told.
+        max_exit: Likewise: the last exit, from 1.
+        resolution: The share of a frame's width and height that a detector looks at.
+        score_threshold: Least score of a detection that counts.
+        provider: What runs it, see `providers`.
+        detector: What a user says of a detector of theirs; `None`: it is none.
     """
 
     path: Path
@@ -52,6 +57,16 @@ class Settings:
     batch_wait_s: float = 0.005
     threads: int = 1
     exit_threshold: float | None = None
+    max_exit: int | None = None
+    resolution: float | None = None
+    score_threshold: float | None = None
+    provider: str = "cpu"
+    detector: Mapping[str, Any] | None = None
+
+    @property
+    def knobs(self) -> dict[str, float | None]:
+        """What is said of the model's knobs, by their names."""
+        return {name: getattr(self, name) for name in KNOBS}
 
 
 def _text(value: Any) -> str | None:
@@ -65,20 +80,24 @@ def _paths(value: Any) -> dict[str, str] | None:
     return dict(value) if fits else None
 
 
+def _mapping(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
 def _integer(most: int) -> Callable[[Any], int | None]:
     return lambda value: value if type(value) is int and 1 <= value <= most else None
 
 
-def _number(most: float) -> Callable[[Any], float | None]:
+def _number(most: float, least: float = 0.0) -> Callable[[Any], float | None]:
     def check(value: Any) -> float | None:
-        if type(value) not in (int, float) or not 0 <= value <= most:
+        if type(value) not in (int, float) or not least <= value <= most:
             return None
         return float(value)
 
     return check
 
 
-_KEYS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
+_KEYS: Keys = {
     "model": (_text, "a text of 1 to 200 characters"),
     "models": (_paths, "ONNX files by precision, such as {fp32: plain.onnx}"),
     "precision": (_text, "a text of 1 to 200 characters"),
@@ -87,6 +106,11 @@ _KEYS: Mapping[str, tuple[Callable[[Any], Any], str]] = {
     "batch_wait_s": (_number(60.0), "0 to 60 seconds"),
     "threads": (_integer(_MOST_THREADS), f"an integer from 1 to {_MOST_THREADS}"),
     "exit_threshold": (_number(1e6), "a number of 0 or more"),
+    "max_exit": (_integer(_MOST_ROWS), f"an integer from 1 to {_MOST_ROWS}"),
+    "resolution": (_number(1.0, least=KNOBS[RESOLUTION].least), "a share of 0.05 to 1"),
+    "score_threshold": (_number(1.0), "a score of 0 to 1"),
+    "detector": (_mapping, "what the file of your own detector does not tell, or {}"),
+    "provider": (_text, f"one of {', '.join(PROVIDER_NAMES)}"),
 }
 """Each key: how its value is checked, and what is expected."""
 
@@ -122,19 +146,46 @@ class Source:
                 expected = f"one of models: {', '.join(models)}"
                 _wrong(subject, "precision", precision or "nothing", expected)
             path = self.folder / models[precision]
+        elif "detector" in said:
+            _wrong(subject, "models", "nothing", "the ONNX files of your own detector by precision")
         elif self.scenario is None:
             _wrong(subject, "models", "nothing", "ONNX files by precision, or a --scenario")
         elif "model" not in said:
             _wrong(subject, "model", "nothing", f"a model of {self.scenario}")
         else:
-            known = scenario(self.scenario)
-            folder = _SHIPPED / self.scenario / "models"
-            path = model_path(folder, known.models, said["model"], precision)
+            path = self._shipped(said["model"], precision)
         model = said.pop("model", self.defaults.model)
         if not model:
             _wrong(subject, "model", "nothing", "the model's name, here or as --name")
         kept = {name: getattr(self.defaults, name) for name in Settings.__slots__}
         return Settings(**kept | said | {"path": path, "model": model, "precision": precision})
+
+    def changed(self, now: Settings, content: bytes) -> Settings:
+        """Return other settings: as they are now, but for what a change says (JSON).
+
+        Raises:
+            SpecError: It is wrong, or names a model or a precision where files are served.
+            DatasetError: A shipped model is not there.
+        """
+        subject = "configuration"
+        said = parse(content, subject=subject, is_json=True)
+        for place in ("models", "detector"):
+            if place in said:
+                found = "files" if place == "models" else "what is said of a file"
+                _wrong(subject, place, found, "nothing: files are named where the server starts")
+        path, detector = now.path, now.detector
+        if {"model", "precision"} & said.keys():
+            if self.scenario is None:
+                place = "model" if "model" in said else "precision"
+                _wrong(subject, place, repr(said[place]), "nothing: files are served here")
+            precision = said.get("precision", now.precision)
+            path, detector = self._shipped(said.get("model", now.model), precision), None
+        return replace(now, path=path, detector=detector, **said)
+
+    def _shipped(self, model: str, precision: str) -> Path:
+        assert self.scenario is not None
+        folder = SHIPPED / self.scenario / "models"
+        return model_path(folder, scenario(self.scenario).models, model, precision)
 
 
 def parse(content: bytes, *, subject: str, is_json: bool) -> dict[str, Any]:
@@ -142,6 +193,15 @@ def parse(content: bytes, *, subject: str, is_json: bool) -> dict[str, Any]:
 
     Raises:
         SpecError: When it is no mapping, or a key or a value is not known.
+    """
+    return checked(parsed(content, subject=subject, is_json=is_json), _KEYS, subject)
+
+
+def parsed(content: bytes, *, subject: str, is_json: bool) -> dict[Any, Any]:
+    """Return the keys and values of a text, unchecked.
+
+    Raises:
+        SpecError: When it is no mapping.
     """
     import yaml  # a service without a configuration does not need it
 
@@ -151,31 +211,8 @@ def parse(content: bytes, *, subject: str, is_json: bool) -> dict[str, Any]:
         text = " ".join(str(error).split())
         raise SpecError(subject, found=text, expected="JSON" if is_json else "YAML") from error
     if not isinstance(found, dict):
-        raise SpecError(subject, found=_shown(found), expected="keys with values")
-    said: dict[str, Any] = {}
-    for key, value in found.items():
-        if key not in _KEYS:
-            near = difflib.get_close_matches(_shown(key), _KEYS, n=1, cutoff=0.0)
-            raise SpecError(
-                subject,
-                found=f"key {_shown(key)}",
-                expected=f"{', '.join(_KEYS)}",
-                remedy=f"did you mean {near[0]!r}?",
-            )
-        if value is None:
-            continue
-        check, expected = _KEYS[key]
-        said[key] = check(value)
-        if said[key] is None:
-            _wrong(subject, key, _shown(value), expected)
-    return said
-
-
-def _shown(value: Any) -> str:
-    try:
-        return reprlib.repr(value)  # not all of it: aliases can make a small file endless
-    except ValueError:
-        return "an integer of thousands of digits"
+        raise SpecError(subject, found=shown(found), expected="keys with values")
+    return found
 
 
 def _wrong(subject: str, place: str, found: str, expected: str) -> NoReturn:

@@ -25,8 +25,11 @@ from aiohttp import web
 
 from ...errors import JouleryError, SpecError
 from .endpoints import BEGAN_S, Endpoints
+from .exits import THRESHOLD
 from .hosting import Host
+from .knobs import KNOBS, RESOLUTION, SCORE_THRESHOLD
 from .live_config import ConfigFile, Settings, Source, follow
+from .provider_names import PROVIDER_NAMES
 from .telemetry import profiles
 
 __all__ = ["main"]
@@ -44,12 +47,14 @@ async def _serve(options: argparse.Namespace) -> None:
     _watch_parent(loop, stop)
     host = Host(
         queue_limit=options.queue_limit,
+        deadline_s=options.deadline_s,
         prediction=options.prediction,
         profile=profiles(os.environ, options.metrics_port),
     )
-    async with _configured(host, options):
+    async with _configured(host, options) as source:
         endpoints = Endpoints(
             host,
+            changed=source.changed,
             name=options.name,
             version=options.version,
             most_bytes=options.max_body_bytes,
@@ -74,7 +79,7 @@ async def _serve(options: argparse.Namespace) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _configured(host: Host, options: argparse.Namespace) -> AsyncIterator[None]:
+async def _configured(host: Host, options: argparse.Namespace) -> AsyncIterator[Source]:
     """Load the model, and change it as the configuration changes, if there is one."""
     defaults = Settings(
         path=options.model or Path(),
@@ -85,13 +90,19 @@ async def _configured(host: Host, options: argparse.Namespace) -> AsyncIterator[
         batch_wait_s=options.batch_wait_s,
         threads=options.threads,
         exit_threshold=options.exit_threshold,
+        max_exit=options.max_exit,
+        resolution=options.resolution,
+        score_threshold=options.score_threshold,
+        provider=options.provider,
+        detector=options.detector,
     )
+    folder = Path() if options.config is None else options.config.parent
+    source = Source(defaults=defaults, scenario=options.scenario, folder=folder)
     if options.config is None:
         await host.change(defaults)
-        yield
+        yield source
         return
     file = ConfigFile(options.config)
-    source = Source(defaults=defaults, scenario=options.scenario, folder=options.config.parent)
 
     async def take(content: bytes) -> None:
         settings = await asyncio.to_thread(
@@ -106,7 +117,7 @@ async def _configured(host: Host, options: argparse.Namespace) -> AsyncIterator[
     await take(content)
     following = asyncio.create_task(follow(file, take=take, refuse=host.refuse))
     try:
-        yield
+        yield source
     finally:
         following.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -192,7 +203,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         type=Path,
         help="what to serve, YAML or JSON; its changes need no restart",
     )
-    add("--scenario", help="whose models the configuration names")
+    add("--scenario", help="whose models the configuration, or a change of it, may name")
     add("--name", help="the model's name in URLs; without it, the configured one")
     add("--version", default="1", help="the model's version in URLs")
     add("--precision", default="", help="what the model computes in, for metrics")
@@ -200,9 +211,20 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     add("--batch", type=_at_least(1), default=1, help="most rows of one run")
     add("--batch-wait-s", type=_seconds, default=0.005, help="longest wait for others of a batch")
     add("--threads", type=_at_least(1), default=1, help="threads of one run")
-    add("--exit-threshold", type=_threshold, help="what an early-exit model is told")
+    add("--exit-threshold", type=_between(THRESHOLD), help="confidence that lets a row leave early")
+    add("--max-exit", type=_at_least(1), help="last exit of an early-exit model, from 1")
+    add("--resolution", type=_between(RESOLUTION), help="share of a frame that a detector looks at")
+    add("--score-threshold", type=_between(SCORE_THRESHOLD), help="least score of a detection")
+    add(
+        "--detector",
+        metavar="JSON",
+        type=_mapping,
+        help="the model is your own detector, and this is what its file does not tell: {} or more",
+    )
+    add("--provider", default="cpu", help="what runs the model: " + ", ".join(PROVIDER_NAMES))
     add("--prediction", metavar="OUTPUT", help="the output of one value that is the answer")
     add("--queue-limit", type=_at_least(1), default=1024, help="most that wait")
+    add("--deadline-s", type=_seconds, help="longest wait before a run; without it, any")
     add("--max-body-bytes", type=_at_least(1), default=16 * 2**20, help="largest request body")
     add("--host", default="127.0.0.1", help="address to listen on")
     add("--port", type=_at_least(0, 65535), default=0, help="port; 0: any")
@@ -210,8 +232,6 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.model is not None and options.name is None:
         parser.error("the following arguments are required with --model: --name")
-    if options.scenario is not None and options.config is None:
-        parser.error("argument --scenario: it is for --config, whose models it knows")
     return options
 
 
@@ -226,6 +246,16 @@ def _at_least(least: int, most: int | None = None) -> Callable[[str], int]:
     return integer
 
 
+def _mapping(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"found {error}, expected JSON") from None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError(f"found {text}, expected keys with values")
+    return found
+
+
 def _seconds(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 60:
@@ -233,11 +263,17 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _threshold(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1e6:
-        raise argparse.ArgumentTypeError(f"found {text}, expected a number of 0 or more")
-    return value
+def _between(name: str) -> Callable[[str], float]:
+    knob = KNOBS[name]
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not knob.least <= value <= knob.most:
+            expected = f"a number from {knob.least:g} to {knob.most:g}"
+            raise argparse.ArgumentTypeError(f"found {text}, expected {expected}")
+        return value
+
+    return number
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,15 +1,21 @@
 """Fit every shipped model again from the shipped data.
 
-Run it as `python -m joulery.campaigns.scenarios.train`.
-With `--check` nothing is written: what ships is compared with what the data give today.
+Run it as `python -m joulery.campaigns.scenarios.train`; networks need the extra `train`.
+With `--check` nothing is written: what ships is compared with what the data give today. Classical
+models are compared weight by weight; networks, whose training follows the last digit of the CPU's
+sums, by whether they answer as well within what their test data can tell.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +23,18 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.progress import Progress
 
 from ...errors import JouleryError
-from . import anomaly_detection, traffic_prediction
-from .anomaly_detection.fit import fit_models as fit_detectors
-from .anomaly_detection.workload import SHIPPED_MODELS as DETECTORS
-from .anomaly_detection.workload import injected_telemetry
-from .base import Scenario
-from .fitted import model_file, save_models
+from . import scenario
+from .base import Workload
+from .fitted import SHIPPED, model_file, save_models
 from .graphs import run
+from .judging import answers_of, inputs_of, judged
+from .model import Model
 from .series import shipped_table
-from .traffic_prediction import SHIPPED_MODELS as FORECASTERS
-from .traffic_prediction.fit import fit_models as fit_forecasters
-from .traffic_prediction.split import CHANNELS, training_part
 
-__all__ = ["ANSWER_TOLERANCE", "Shipped", "differences", "main", "shipped"]
+__all__ = ["ANSWER_TOLERANCE", "FITS", "Fit", "differences", "main", "worse"]
 
 Models = Mapping[tuple[str, str], onnx.ModelProto]
 
@@ -43,32 +46,96 @@ ANSWER_TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shipped:
-    """A scenario with the folder of its shipped models, and what fits them."""
+class Fit:
+    """A fit of some of a scenario's models.
 
-    scenario: Scenario
-    folder: Path
+    Args:
+        scenario: Its name.
+        kind: What is fitted: `models`, or `networks`, which need PyTorch.
+        fit: Fits them. What it needs is imported in it: processes of their own do the work.
+    """
+
+    scenario: str
+    kind: str
     fit: Callable[[], Models]
 
+    def __str__(self) -> str:
+        """Return it for people."""
+        return f"{self.scenario}, {self.kind}"
 
-def _fit_forecasters() -> Models:
+    @property
+    def folder(self) -> Path:
+        """Where its models ship."""
+        return SHIPPED / self.scenario / "models"
+
+
+def _forecasters() -> Models:
+    from .traffic_prediction.fit import fit_models
+    from .traffic_prediction.split import CHANNELS, training_part
+
     table = shipped_table(CHANNELS)
-    return fit_forecasters(training_part(table.values), table.sha256)
+    return fit_models(training_part(table.values), table.sha256)
 
 
-def _fit_detectors() -> Models:
+def _forecasting_networks() -> Models:
+    from .traffic_prediction.network import fit_networks
+    from .traffic_prediction.split import CHANNELS, training_part
+
+    table = shipped_table(CHANNELS)
+    return fit_networks(training_part(table.values), table.sha256)
+
+
+def _detectors() -> Models:
+    from .anomaly_detection.fit import fit_models
+    from .anomaly_detection.workload import injected_telemetry
+
     table = shipped_table()
-    return fit_detectors(injected_telemetry(table).training, table.sha256)
+    return fit_models(injected_telemetry(table).training, table.sha256)
 
 
-def shipped() -> tuple[Shipped, ...]:
-    """Return everything that ships with models."""
-    traffic = traffic_prediction.TrafficPrediction()
-    anomaly = anomaly_detection.AnomalyDetection()
-    return (
-        Shipped(scenario=traffic, folder=FORECASTERS, fit=_fit_forecasters),
-        Shipped(scenario=anomaly, folder=DETECTORS, fit=_fit_detectors),
-    )
+def _detecting_networks() -> Models:
+    from .anomaly_detection.network import fit_networks
+    from .anomaly_detection.workload import injected_telemetry
+
+    table = shipped_table()
+    return fit_networks(injected_telemetry(table).training, table.sha256)
+
+
+def _motion_models() -> Models:
+    from .sensor_fusion import SensorFusion
+    from .sensor_fusion.fit import fit_models
+
+    workload = SensorFusion().prepare(None, Path())
+    own = workload.parts
+    return fit_models(own.fitted, own.classes, own.cut, workload.sha256)
+
+
+def _motion_networks() -> Models:
+    from .sensor_fusion import SensorFusion
+    from .sensor_fusion.network import fit_networks
+
+    workload = SensorFusion().prepare(None, Path())
+    own = workload.parts
+    return fit_networks(own.fitted, own.held, own.classes, own.cut, workload.sha256)
+
+
+def _video_networks() -> Models:
+    from .video_analytics import VideoAnalytics
+    from .video_analytics.fit import fit_networks
+
+    return fit_networks(VideoAnalytics().prepare(None, Path()).sha256)
+
+
+FITS = (
+    Fit(scenario="video_analytics", kind="networks", fit=_video_networks),
+    Fit(scenario="traffic_prediction", kind="networks", fit=_forecasting_networks),
+    Fit(scenario="anomaly_detection", kind="networks", fit=_detecting_networks),
+    Fit(scenario="sensor_fusion", kind="networks", fit=_motion_networks),
+    Fit(scenario="traffic_prediction", kind="models", fit=_forecasters),
+    Fit(scenario="anomaly_detection", kind="models", fit=_detectors),
+    Fit(scenario="sensor_fusion", kind="models", fit=_motion_models),
+)
+"""All of them, the longest first."""
 
 
 def differences(
@@ -105,44 +172,88 @@ def differences(
     return found
 
 
-def _samples(scenario: Scenario) -> dict[str, NDArray[Any]]:
-    workload = scenario.prepare(None, Path())
-    chosen = [workload.inputs(sample) for sample in range(0, workload.size, 3)]
-    return {name: np.concatenate([one[name] for one in chosen]) for name in chosen[0]}
+def worse(workload: Workload, shipped: Path, fitted: Path, figure: str, exits: int) -> list[str]:
+    """Return where a network answers otherwise than the shipped one, beyond the interval of that.
+
+    Args:
+        workload: The data to judge by.
+        shipped: The shipped network.
+        fitted: The network fitted again.
+        figure: By which quality.
+        exits: How many it has; each is judged alone.
+    """
+    inputs = inputs_of(workload)
+    found = []
+    for number in range(1, exits + 1):
+        values = [
+            judged(workload, answers_of(Model(path, 1), inputs, {"max_exit": number}), figure)
+            for path in (shipped, fitted)
+        ]
+        if values[0] is None or values[1] is None:
+            found.append(f"exit {number}: {figure} is not known")
+        elif not values[0][1] <= values[1][0] <= values[0][2]:
+            low, high = values[0][1:]
+            found.append(
+                f"exit {number}: {figure} {values[1][0]:.3f} not in {low:.3f} to {high:.3f}"
+            )
+    return found
 
 
-def _check(one: Shipped, models: Models, console: Console) -> bool:
-    inputs = _samples(one.scenario)
-    alike = True
-    for key, model in models.items():
-        path = one.folder / model_file(*key)
-        found = (
-            differences(onnx.load(path), model, inputs) if path.is_file() else ["it does not ship"]
-        )
-        alike &= not found
-        console.print(f"{path.name}: {'; '.join(found) or 'as shipped'}")
-    return alike
+def _compared(one: Fit, models: Models) -> Iterator[tuple[str, list[str]]]:
+    """Yield each model's file name, and how it differs from the shipped one."""
+    known = scenario(one.scenario)
+    exits = {family.name: family.exits for family in known.models}
+    workload = known.prepare(None, Path())
+    inputs = {name: value[::3] for name, value in inputs_of(workload).items()}
+    with tempfile.TemporaryDirectory() as folder:
+        save_models(models, Path(folder))
+        for key, model in models.items():
+            name = model_file(*key)
+            path = one.folder / name
+            if not path.is_file():
+                yield name, ["it does not ship"]
+            elif exits[key[0]] > 1:
+                figure = known.figures[0].name
+                yield name, worse(workload, path, Path(folder) / name, figure, exits[key[0]])
+            else:
+                yield name, differences(onnx.load(path), model, inputs)
+
+
+def _do(place: int, check: bool) -> list[tuple[str, list[str]]]:
+    """Fit, in a process of its own, and write or compare; returns what is to be told of each."""
+    one = FITS[place]
+    models = one.fit()
+    if check:
+        return list(_compared(one, models))
+    save_models(models, one.folder)
+    return [(f"{len(models)} models in {one.folder}", [])]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Fit and write, or with `--check` compare; returns 0, or 1 when something differs."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing, compare")
-    check = parser.parse_args(arguments).check
+    parser.add_argument("--only", choices=[str(one) for one in FITS], help="this alone")
+    options = parser.parse_args(arguments)
     console = Console()
     alike = True
-    try:
-        for one in shipped():
-            with console.status(f"fitting {one.scenario.title}"):
-                models = one.fit()
-            if check:
-                alike &= _check(one, models, console)
-            else:
-                save_models(models, one.folder)
-                console.print(f"{one.scenario.title}: {len(models)} models in {one.folder}")
-    except JouleryError as error:
-        console.print(str(error), style="red")
-        return error.exit_code
+    chosen = [at for at, one in enumerate(FITS) if options.only in (None, str(one))]
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    workers = min(len(chosen), len(os.sched_getaffinity(0)))
+    with Progress(console=console) as progress, ProcessPoolExecutor(workers) as pool:
+        task = progress.add_task("fitting", total=len(chosen))
+        waiting = {pool.submit(partial(_do, at, options.check)): FITS[at] for at in chosen}
+        for done in as_completed(waiting):
+            try:
+                told = done.result()
+            except JouleryError as error:
+                console.print(str(error), style="red")
+                return error.exit_code
+            for name, found in told:
+                alike &= not found
+                text = "; ".join(found) or ("as shipped" if options.check else "done")
+                console.print(f"{waiting[done]}: {name}: {text}", highlight=False, soft_wrap=True)
+            progress.advance(task)
     return 0 if alike else 1
 
 

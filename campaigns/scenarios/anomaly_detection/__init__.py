@@ -24,6 +24,20 @@ class AnomalyDetection(Scenario):
         ModelFamily(name="seasonal_zscore", title="Seasonal z-score", precisions=("fp32",)),
         ModelFamily(name="autoencoder", title="Autoencoder", precisions=("fp32", "int8")),
         ModelFamily(name="isolation_forest", title="Isolation forest", precisions=("fp32",)),
+        *(
+            ModelFamily(
+                name=f"exit_autoencoder_{size}",
+                title=f"Early-exit autoencoder, {title}",
+                precisions=("fp32", "int8", "mixed"),
+                exits=3,
+            )
+            for size, title in (
+                ("s", "small"),
+                ("m", "medium"),
+                ("pruned", "large, pruned to medium"),
+                ("l", "large"),
+            )
+        ),
     )
     figures: ClassVar[tuple[Figure, ...]] = (
         Figure(
@@ -55,6 +69,27 @@ class AnomalyDetection(Scenario):
             title="Alarm rate",
             description="Share of the asked rows that raised an alarm",
             better="lower",
+        ),
+        Figure(
+            name="detection_delay_rows",
+            title="Detection delay",
+            description="Rows from the start of an event to its first alarm, mean over the found; "
+            "a row is 300 s where the data say nothing else",
+            better="lower",
+        ),
+        Figure(
+            name="false_alarms_per_day",
+            title="False alarms a day",
+            description="Runs of alarms outside every event, over the time of the asked rows",
+            better="lower",
+            unit="1/d",
+        ),
+        Figure(
+            name="nab_score",
+            title="NAB score",
+            description="Score of the alarms as the Numenta benchmark has it, standard profile; "
+            "0: no alarm at all, 100: one at the start of each event and no other",
+            better="higher",
         ),
     )
     request_fields: ClassVar[tuple[RequestField, ...]] = (

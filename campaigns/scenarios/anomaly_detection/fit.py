@@ -23,13 +23,13 @@ from ..graphs import GraphBuilder, run, tree_ensemble, with_metadata
 from ..quantise import quantise
 from .split import SLOTS, WINDOW, TrainingWindows
 
-__all__ = ["fit_models"]
+__all__ = ["START", "Front", "fit_models"]
 
 Floats = NDArray[np.float64]
 _Inputs = dict[str, NDArray[Any]]
 
 _SEED = 2018
-_START = WINDOW // 2
+START = WINDOW // 2
 """Rows of a window that a column with a trend is taken relative to."""
 _SMOOTH = 6
 """Slots on either side that the usual value of a slot is averaged over: half an hour."""
@@ -40,17 +40,23 @@ _EULER = 0.5772156649015329
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Front:
-    """Standardises windows: columns with a trend, usual value per slot, usual spread."""
+class Front:
+    """Standardises windows: columns with a trend, usual value per slot, usual spread.
+
+    Args:
+        trended: Shape (columns,): taken relative to the start of their window.
+        usual: Shape (SLOTS, WINDOW, columns): by the slot of the window's last row.
+        spread: Shape (columns,): robust standard deviation of the last row about the usual.
+    """
 
     trended: NDArray[np.bool_]
     usual: NDArray[np.float32]
     spread: Floats
 
     @classmethod
-    def of(cls, training: TrainingWindows) -> _Front:
+    def of(cls, training: TrainingWindows) -> Front:
         windows = training.windows.astype(np.float64)
-        values = windows - windows[:, :_START].mean(axis=1, keepdims=True) * training.trended
+        values = windows - windows[:, :START].mean(axis=1, keepdims=True) * training.trended
         usual = np.empty((SLOTS, *values.shape[1:]))
         for slot in range(SLOTS):
             distance = np.abs(training.slots - slot)
@@ -68,7 +74,7 @@ class _Front:
         graph = GraphBuilder(name)
         window = graph.input("window", "float32", (WINDOW, columns))
         slot = graph.input("slot", "int64", (1,))
-        start = graph.mean(graph.take(window, range(_START)), _START)
+        start = graph.mean(graph.take(window, range(START)), START)
         level = graph.op("Mul", start, graph.constant(self.trended.astype(np.float32)))
         usual = graph.op("Gather", graph.constant(self.usual), slot, axis=0)
         usual = graph.reshape(usual, WINDOW, columns)
@@ -87,7 +93,7 @@ def fit_models(training: TrainingWindows, sha256: str) -> dict[tuple[str, str], 
         ONNX models by (model, precision): `window` (N, 24, columns) and `slot` (N, 1) to `score`
         (N, 1), higher is more anomalous, and `alarm` (N, 1).
     """
-    front = _Front.of(training)
+    front = Front.of(training)
     inputs: _Inputs = {"window": training.windows, "slot": training.slots[:, None]}
     # One thread: these fits are too small to share out, and sums keep their order.
     with threadpool_limits(1):
@@ -128,7 +134,7 @@ def _with_alarm(model: onnx.ModelProto, threshold: float) -> onnx.ModelProto:
     return model
 
 
-def _seasonal_zscore(front: _Front) -> onnx.ModelProto:
+def _seasonal_zscore(front: Front) -> onnx.ModelProto:
     graph, scaled = front.begin("seasonal_zscore")
     last = graph.reshape(graph.take(scaled, [WINDOW - 1]), len(front.trended))
     score = graph.reduce("ReduceMax", graph.op("Abs", last), 1, keepdims=True)
@@ -145,7 +151,7 @@ def _row_features(graph: GraphBuilder, scaled: str, columns: int) -> str:
     return graph.reshape(graph.op("Concat", *parts, axis=2), 3 * columns)
 
 
-def _isolation_forest(front: _Front, inputs: _Inputs) -> onnx.ModelProto:
+def _isolation_forest(front: Front, inputs: _Inputs) -> onnx.ModelProto:
     """Fit an isolation forest (Liu et al. 2008); the score is scikit-learn's, sign turned."""
     columns = len(front.trended)
     probe, scaled = front.begin("features")
@@ -179,7 +185,7 @@ def _mean_path(samples: Floats) -> Floats:
     return np.where(samples <= 1, 0.0, np.where(samples == 2, 1.0, long))
 
 
-def _autoencoder(front: _Front, inputs: _Inputs) -> onnx.ModelProto:
+def _autoencoder(front: Front, inputs: _Inputs) -> onnx.ModelProto:
     """Fit a network that repeats its window through a narrow layer; the score is its error."""
     columns = len(front.trended)
     size = WINDOW * columns

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["InjectedFault", "Injection", "inject_faults"]
+__all__ = ["InjectedFault", "Injection", "faulty_windows", "inject_faults"]
 
 _ROWS = {"spike": (1, 3), "level_shift": (8, 14), "drift": (12, 18), "dropout": (4, 8)}
 _SPREADS = {"spike": (3.0, 6.0), "level_shift": (2.0, 4.0), "drift": (3.0, 5.0)}
@@ -94,6 +94,34 @@ def inject_faults(
     return Injection(values=changed, labels=labels, faults=tuple(faults))
 
 
+def faulty_windows(
+    windows: NDArray[np.float32], normal: NDArray[np.float32], seed: int
+) -> NDArray[np.float32]:
+    """Return windows each of which ends inside a fault of one or two columns.
+
+    Args:
+        windows: Shape (windows, rows, columns); not changed.
+        normal: Shape (any, rows, columns): what spreads are measured in.
+        seed: The same seed and windows give the same faults.
+    """
+    rng = np.random.default_rng(seed)
+    rows, columns = windows.shape[1:]
+    spread = _robust_spread((normal[:, -1] - normal[:, 0]).astype(np.float64))
+    positive = normal.min(axis=(0, 1)) >= 0
+    changed = windows.copy()
+    for window in changed:
+        kind = str(rng.choice(list(_ROWS)))
+        length = int(rng.integers(_ROWS[kind][0], _ROWS[kind][1] + 1))
+        seen = min(int(rng.integers(1, length + 1)), rows)
+        count = int(rng.integers(1, min(2, columns) + 1))
+        for column in rng.choice(columns, count, replace=False):
+            # The whole fault, of which the window sees the beginning.
+            tail = np.resize(window[rows - seen :, column].astype(np.float64), length)
+            found = _faulty(rng, kind, tail, spread[column])[:seen]
+            window[rows - seen :, column] = np.maximum(found, 0) if positive[column] else found
+    return changed
+
+
 def _plan(rng: np.random.Generator, rows: int) -> list[tuple[str, int, int]]:
     """Return kind, start and stop of each fault: the kinds in turn, shuffled, gaps at random."""
     kinds: list[tuple[str, int]] = []
@@ -119,7 +147,10 @@ def _plan(rng: np.random.Generator, rows: int) -> list[tuple[str, int, int]]:
 
 
 def _spread(training: NDArray[np.float64]) -> NDArray[np.float64]:
-    change = training[_SPREAD_ROWS:] - training[:-_SPREAD_ROWS]
+    return _robust_spread(training[_SPREAD_ROWS:] - training[:-_SPREAD_ROWS])
+
+
+def _robust_spread(change: NDArray[np.float64]) -> NDArray[np.float64]:
     low, high = np.quantile(change, (0.25, 0.75), axis=0)
     robust = (high - low) / 1.349
     return np.where(robust > 0, robust, np.where(change.std(axis=0) > 0, change.std(axis=0), 1.0))

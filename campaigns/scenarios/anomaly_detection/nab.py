@@ -6,47 +6,23 @@ Lavin & Ahmad 2015. Layout: `data/<folder>/<file>.csv` beside `labels/combined_w
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import DatasetError
+from ....profiler.quality.nab import probation_rows
 from ..series import checksum, read_table
-from .split import SLOTS, WINDOW
+from .labelled import LabelledSeries, moment, slots_of, stamps_of, standardised, usual_step_s
+from .split import WINDOW
 
-__all__ = ["LabelledSeries", "is_nab", "nab_series"]
+__all__ = ["is_nab", "nab_series"]
 
 FOLDERS = ("realAWSCloudwatch", "realKnownCause")
 """Folders whose series are machines' own; the others are adverts, roads and tweets."""
 
 _LABELS = Path("labels") / "combined_windows.json"
-_DAY_S = 86_400
-_PROBATION_SHARE = 0.15
-_PROBATION_ROWS = 5000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LabelledSeries:
-    """One series of the benchmark.
-
-    Args:
-        name: Its name in the label file, `<folder>/<file>.csv`.
-        values: Shape (rows, 1), less the probationary part's median, over its standard deviation.
-        slots: Shape (rows,): time-of-day slot of each row.
-        events: Labelled windows as row ranges [start, stop).
-        probation: How many of the first rows are for fitting.
-        sha256: SHA-256 of the file.
-    """
-
-    name: str
-    values: NDArray[np.float64]
-    slots: NDArray[np.int64]
-    events: tuple[tuple[int, int], ...]
-    probation: int
-    sha256: str
 
 
 def _root(data: Path) -> Path | None:
@@ -97,15 +73,6 @@ def nab_series(data: Path) -> tuple[tuple[LabelledSeries, ...], str]:
     return series, checksum("\n".join(lines).encode())
 
 
-def _moment(path: Path, place: str, text: object) -> datetime:
-    try:
-        return datetime.fromisoformat(str(text))
-    except ValueError as error:
-        raise DatasetError(
-            str(path), place=place, found=repr(text), expected="a time such as 2014-02-14 14:30:00"
-        ) from error
-
-
 def _read(path: Path, name: str, labels: dict[str, object]) -> LabelledSeries:
     table = read_table(path, ("value",), texts=("timestamp",), minimum_rows=10 * WINDOW)
     if name not in labels:
@@ -113,29 +80,20 @@ def _read(path: Path, name: str, labels: dict[str, object]) -> LabelledSeries:
             str(path), found=f"no labels for {name!r}", expected="an entry in the label file"
         )
     times = [
-        _moment(path, f"line {row + 2}, column 'timestamp'", text)
+        moment(path, f"line {row + 2}, column 'timestamp'", text)
         for row, text in enumerate(table.texts["timestamp"])
     ]
-    seconds = np.array([t.hour * 3600 + t.minute * 60 + t.second for t in times], dtype=np.int64)
-    stamps = np.array(times, dtype="datetime64[us]")
-    probation = int(_PROBATION_SHARE * min(len(stamps), _PROBATION_ROWS))
+    stamps = stamps_of(times)
+    probation = probation_rows(len(stamps))
     return LabelledSeries(
         name=name,
-        values=_standardised(table.values, probation),
-        slots=seconds * SLOTS // _DAY_S,
+        values=standardised(table.values, probation),
+        slots=slots_of(times),
         events=_events(path, stamps, labels[name]),
         probation=probation,
+        row_s=usual_step_s(stamps),
         sha256=table.sha256,
     )
-
-
-def _standardised(values: NDArray[np.float64], probation: int) -> NDArray[np.float64]:
-    early = values[:probation]
-    centre = float(np.median(early))
-    # Not a robust spread: all series share one threshold, so bursts must weigh alike in each.
-    spread = float(early.std())
-    # A series that never moved while it was watched is judged by its own size instead.
-    return (values - centre) / (spread if spread > 0 else max(abs(centre), 1.0))
 
 
 def _events(
@@ -148,7 +106,7 @@ def _events(
         )
     ranges: list[tuple[int, int]] = []
     for window in windows:
-        start, end = (np.datetime64(_moment(path, "labels", moment)) for moment in window)
+        start, end = stamps_of([moment(path, "labels", text) for text in window])
         inside = np.flatnonzero((stamps >= start) & (stamps <= end))
         if inside.size:
             ranges.append((int(inside[0]), int(inside[-1]) + 1))

@@ -8,14 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "MINIMUM_ROWS", "SLOTS", "WINDOW", "TrainingWindows", "normal_windows", "training_size",
-    "trended_columns",
+    "MINIMUM_ROWS", "ROW_S", "SLOTS", "WINDOW", "TrainingWindows", "normal_windows",
+    "training_size", "trended_columns",
 ]  # fmt: skip
 
 WINDOW = 24
 """Rows a judgement sees: two hours at 300 s."""
 SLOTS = 288
 """Slots of a day: one each 300 s."""
+ROW_S = 300.0
+"""Seconds from row to row of the telemetry that ships, and of a user's that says nothing else."""
 MINIMUM_ROWS = 1000
 """Fewer rows leave too few windows to fit and too few faults to judge."""
 

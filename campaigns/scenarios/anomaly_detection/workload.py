@@ -1,57 +1,33 @@
-"""The test rows of labelled telemetry: shipped, a user's own, or the Numenta benchmark."""
+"""The test rows of labelled telemetry: shipped, a user's own, or of a benchmark."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import DatasetError, TrialError
-from ....profiler.quality.anomaly import event_scores, pr_auc
+from ....profiler.quality.anomaly import detection_delay, event_scores, pr_auc
+from ....profiler.quality.nab import PROFILES, normalised, raw_score, row_scores
 from ..base import Assessment, ModelFamily, Tensors, Workload
-from ..fitted import fitted_folder, model_path
+from ..fitted import check_torch, fitted_folder, model_path
 from ..series import Table, read_table, shipped_table
 from .inject import inject_faults
+from .labelled import Telemetry, as_events, as_flags, joined, single
 from .nab import is_nab, nab_series
-from .split import (
-    MINIMUM_ROWS,
-    SLOTS,
-    WINDOW,
-    TrainingWindows,
-    normal_windows,
-    training_size,
-    trended_columns,
-)
+from .skab import is_skab, skab_series
+from .smd import is_smd, smd_series
+from .split import MINIMUM_ROWS, SLOTS, WINDOW, training_size
 
 __all__ = ["AnomalyWorkload", "Telemetry", "injected_telemetry", "prepare_workload"]
 
 SHIPPED_MODELS = Path(__file__).parent / "models"
 INJECTION_SEED = 2018
 LABEL = "label"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Telemetry:
-    """Labelled rows, of one series or of several one after another.
-
-    Args:
-        values: Shape (rows, columns).
-        slots: Shape (rows,): time-of-day slot.
-        events: Row ranges [start, stop) of labelled events.
-        starts: First row of each series.
-        tested: Rows to judge; each has a whole window before it in its own series.
-        training: Normal windows from before the tested rows.
-    """
-
-    values: NDArray[np.float64]
-    slots: NDArray[np.int64]
-    events: tuple[tuple[int, int], ...]
-    starts: tuple[int, ...]
-    tested: NDArray[np.int64]
-    training: TrainingWindows
+_PROFILE = PROFILES["standard"]
 
 
 class AnomalyWorkload(Workload):
@@ -66,22 +42,33 @@ class AnomalyWorkload(Workload):
         source: str,
         licence: str,
         sha256: str,
+        networks: Callable[[], Path] | None = None,
     ) -> None:
         self.source = source
         self.licence = licence
         self.sha256 = sha256
         self.size = len(telemetry.tested)
         self._models = models
+        self._networks = networks
         self._families = families
         self._values = telemetry.values.astype(np.float32)
         self._slots = telemetry.slots
         self._rows = telemetry.tested
         self._starts = telemetry.starts
         self._events = telemetry.events
-        self._labels = _labels(len(telemetry.values), telemetry.events)
+        self._labels = as_flags(len(telemetry.values), telemetry.events)
+        self._worth, self._window = _worth(telemetry)
+        self._days = _days(telemetry)
 
     def model_path(self, model: str, precision: str) -> Path:
-        return model_path(self._models, self._families, model, precision)
+        folder = self._models
+        fits = self._networks is not None and any(
+            family.name == model and precision in family.precisions and family.exits > 1
+            for family in self._families
+        )
+        if fits and self._networks is not None:
+            folder = self._networks()
+        return model_path(folder, self._families, model, precision)
 
     def inputs(self, sample: int) -> Tensors:
         row = int(self._rows[sample])
@@ -102,6 +89,7 @@ class AnomalyWorkload(Workload):
         rows = self._rows[samples]
         label = self._labels[rows]
         events = event_scores(rows, alarm, self._events, starts=self._starts)
+        days = float(self._days[np.unique(rows)].sum())
         return Assessment(
             figures={
                 "pr_auc": pr_auc(label, score),
@@ -109,6 +97,9 @@ class AnomalyWorkload(Workload):
                 "event_precision": events.precision,
                 "event_recall": events.recall,
                 "alarm_rate": float(alarm.mean()) if len(samples) else None,
+                "detection_delay_rows": detection_delay(rows, alarm, self._events),
+                "false_alarms_per_day": events.false_alarms / days if days else None,
+                "nab_score": self._nab_score(rows, alarm),
             },
             per_request={
                 "score": score,
@@ -117,30 +108,33 @@ class AnomalyWorkload(Workload):
             },
         )
 
+    def _nab_score(self, rows: NDArray[np.int64], alarm: NDArray[np.bool_]) -> float | None:
+        """Return the benchmark's score of the alarms among the asked rows."""
+        judged, flagged = np.zeros((2, len(self._worth)), dtype=bool)
+        judged[rows] = True
+        flagged[rows[alarm]] = True
+        raw, windows = raw_score(self._worth, self._window, judged, flagged, _PROFILE)
+        return normalised(raw, windows, _PROFILE)
 
-def _labels(rows: int, events: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
-    labels = np.zeros(rows, dtype=bool)
-    for start, stop in events:
-        labels[start:stop] = True
-    return labels
+
+def _worth(telemetry: Telemetry) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return what an alarm at each row is worth, and the number of the event it lies in."""
+    edges = [*telemetry.starts, len(telemetry.values)]
+    worth, window = np.empty(edges[-1]), np.empty(edges[-1], dtype=np.int64)
+    before = 0
+    for start, stop in pairwise(edges):
+        inside = [(a - start, b - start) for a, b in telemetry.events if start <= a < stop]
+        value, number = row_scores(stop - start, inside, _PROFILE)
+        worth[start:stop] = value
+        window[start:stop] = np.where(number < 0, -1, number + before)
+        before += len(inside)
+    return worth, window
 
 
-def _single(
-    values: NDArray[np.float64], events: tuple[tuple[int, int], ...], first: int
-) -> Telemetry:
-    """Return one series, fitted to what is normal before `first` and tested from there on."""
-    slots = np.arange(len(values), dtype=np.int64) % SLOTS
-    labels = _labels(len(values), events)
-    windows, ends = normal_windows(values, slots, labels, first)
-    trended = trended_columns(values[:first])
-    return Telemetry(
-        values=values,
-        slots=slots,
-        events=events,
-        starts=(0,),
-        tested=np.arange(first, len(values), dtype=np.int64),
-        training=TrainingWindows(windows=windows, slots=ends, trended=trended),
-    )
+def _days(telemetry: Telemetry) -> NDArray[np.float64]:
+    """Return how much of a day each row stands for, shape (rows,)."""
+    lengths = np.diff([*telemetry.starts, len(telemetry.values)])
+    return np.repeat(np.array(telemetry.rows_s) / 86_400, lengths)
 
 
 def injected_telemetry(table: Table) -> Telemetry:
@@ -148,7 +142,7 @@ def injected_telemetry(table: Table) -> Telemetry:
     first = training_size(len(table.values))
     injection = inject_faults(table.values, table.columns, first, INJECTION_SEED)
     events = tuple((fault.start, fault.stop) for fault in injection.faults)
-    return _single(injection.values, events, first)
+    return single(injection.values, events, table.path)
 
 
 def _labelled_telemetry(table: Table) -> Telemetry:
@@ -158,21 +152,11 @@ def _labelled_telemetry(table: Table) -> Telemetry:
         DatasetError: When a label is not 0 or 1, or too little of the training part is normal.
     """
     place = table.columns.index(LABEL)
-    flags = table.values[:, place]
-    wrong = np.flatnonzero((flags != 0) & (flags != 1))
-    if wrong.size:
-        raise DatasetError(
-            str(table.path),
-            place=f"row {wrong[0] + 1}, column {LABEL!r}",
-            found=repr(float(flags[wrong[0]])),
-            expected="0 or 1",
-        )
-    edges = np.flatnonzero(np.diff(np.concatenate(([0.0], flags, [0.0]))))
-    events = tuple((int(start), int(stop)) for start, stop in edges.reshape(-1, 2))
+    events = as_events(table.path, table.values[:, place], LABEL, "row 1")
     values = np.delete(table.values, place, axis=1)
     if not values.shape[1]:
         raise DatasetError(str(table.path), found="only labels", expected="a column of numbers")
-    telemetry = _single(values, events, training_size(len(values)))
+    telemetry = single(values, events, table.path)
     if len(telemetry.training.windows) < SLOTS:
         raise DatasetError(
             str(table.path),
@@ -183,39 +167,22 @@ def _labelled_telemetry(table: Table) -> Telemetry:
     return telemetry
 
 
-def _nab_telemetry(data: Path) -> tuple[Telemetry, str, str]:
-    """Return the benchmark's series one after another, their SHA-256 and their description."""
-    series, sha256 = nab_series(data)
-    starts = np.cumsum([0, *(len(one.values) for one in series)])[:-1].tolist()
-    parts = []
-    for one in series:
-        labels = _labels(len(one.values), one.events)
-        parts.append(normal_windows(one.values, one.slots, labels, one.probation))
-    events = tuple(
-        (start + max(first, one.probation), start + stop)
-        for start, one in zip(starts, series, strict=True)
-        for first, stop in one.events
-        if stop > one.probation
-    )
-    tested = [
-        np.arange(start + one.probation, start + len(one.values), dtype=np.int64)
-        for start, one in zip(starts, series, strict=True)
-    ]
-    telemetry = Telemetry(
-        values=np.concatenate([one.values for one in series]),
-        slots=np.concatenate([one.slots for one in series]),
-        events=events,
-        starts=tuple(starts),
-        tested=np.concatenate(tested),
-        training=TrainingWindows(
-            windows=np.concatenate([windows for windows, _ in parts]),
-            slots=np.concatenate([slots for _, slots in parts]),
-            # A probationary part is too short to tell a trend from a change of level.
-            trended=np.zeros(1, dtype=bool),
-        ),
-    )
-    what = series[0].name if len(series) == 1 else f"{len(series)} series"
-    return telemetry, sha256, f"Numenta Anomaly Benchmark, {what}"
+def _users(data: Path) -> tuple[Telemetry, str, str, str]:
+    """Return a user's telemetry, its SHA-256, what it is, and its licence."""
+    for belongs, read, what, licence in (
+        (is_nab, nab_series, "Numenta Anomaly Benchmark", "MIT (Numenta/NAB)"),
+        (is_smd, smd_series, "SMD format", "unknown"),
+        (is_skab, skab_series, "SKAB format", "unknown"),
+    ):
+        if belongs(data):
+            series, sha256 = read(data)
+            which = series[-1].name if len(series) < 3 else f"{len(series)} series"
+            return joined(series, data), sha256, f"{what}, {which}", licence
+    table = read_table(data, minimum_rows=MINIMUM_ROWS)
+    if LABEL in table.columns:
+        return _labelled_telemetry(table), table.sha256, data.name, "unknown"
+    source = f"{data.name}, with injected faults (seed {INJECTION_SEED})"
+    return injected_telemetry(table), table.sha256, source, "unknown"
 
 
 def prepare_workload(
@@ -233,17 +200,7 @@ def prepare_workload(
             licence="MIT text as packaged, see campaigns/scenarios/data/README.md",
             sha256=table.sha256,
         )
-    licence = "unknown"
-    if is_nab(data):
-        telemetry, sha256, source = _nab_telemetry(data)
-        licence = "MIT (Numenta/NAB)"
-    else:
-        table = read_table(data, minimum_rows=MINIMUM_ROWS)
-        sha256 = table.sha256
-        labelled = LABEL in table.columns
-        telemetry = _labelled_telemetry(table) if labelled else injected_telemetry(table)
-        seed = f", with injected faults (seed {INJECTION_SEED})"
-        source = data.name if labelled else f"{data.name}{seed}"
+    telemetry, sha256, source, licence = _users(data)
 
     def fit() -> Mapping[tuple[str, str], object]:
         # Imported here: only fitting needs scikit-learn and onnx.
@@ -251,7 +208,21 @@ def prepare_workload(
 
         return fit_models(telemetry.training, sha256)
 
-    folder = fitted_folder(work, scenario, sha256, fit)
+    def networks() -> Path:
+        return fitted_folder(work, f"{scenario}-networks", sha256, fit_networks)
+
+    def fit_networks() -> Mapping[tuple[str, str], object]:
+        check_torch("networks for your own data")
+        from .network import fit_networks as fit_all
+
+        return fit_all(telemetry.training, sha256)
+
     return AnomalyWorkload(
-        telemetry, folder, families, source=source, licence=licence, sha256=sha256
+        telemetry,
+        fitted_folder(work, scenario, sha256, fit),
+        families,
+        source=source,
+        licence=licence,
+        sha256=sha256,
+        networks=networks,
     )

@@ -22,20 +22,20 @@ from threadpoolctl import threadpool_limits
 
 from ..graphs import GraphBuilder, run, tree_ensemble, with_metadata
 from ..quantise import quantise
-from .split import CHANNELS, HISTORY, HORIZONS, SEASON, history_windows, targets, training_rows
+from .split import HISTORY, HORIZONS, SEASON, history_windows, targets, training_rows
 
 __all__ = ["fit_models"]
 
 Floats = NDArray[np.float64]
 
 _SEED = 2018
-_OUTPUTS = len(HORIZONS) * len(CHANNELS)
 _LAGS = (*range(1, 13), *range(14, SEASON, 4))
 """Every step of the last hour, then every 20 minutes of the last day."""
 _LAG_LIMIT = 3.0
 _ALPHAS = tuple(10.0**power for power in np.arange(2.0, 7.5, 0.5))
 """Wide on purpose: at the upper end only a constant change, the drift, is left."""
 _KERNELS_PER_DILATION = 768
+"""At most: each of the channels gets equally many."""
 _DILATIONS = (1, 2, 4, 8, 16, 32)
 _KERNEL_LENGTH = 9
 _KERNEL_LIMIT = 4.0
@@ -64,20 +64,21 @@ def fit_models(training: Floats, sha256: str) -> dict[tuple[str, str], onnx.Mode
     """Fit every model in every precision.
 
     Args:
-        training: Shape (rows, 2), in time order: all the data any model sees.
+        training: Shape (rows, series), in time order: all the data any model sees.
         sha256: SHA-256 of the data file, for the models' metadata.
 
     Returns:
-        ONNX models by (model, precision): `history` (N, 289, 2) to `forecast` (N, 2, 2).
+        ONNX models by (model, precision): `history` (N, 289, series) to `forecast`
+        (N, 2, series).
     """
     rows = training_rows(training)
     histories = history_windows(training, rows)
-    changes = (targets(training, rows) - training[rows][:, None]).reshape(len(rows), _OUTPUTS)
+    changes = (targets(training, rows) - training[rows][:, None]).reshape(len(rows), -1)
     usual = np.clip(changes, *np.quantile(changes, (0.005, 0.995), axis=0))
     # One thread: these fits are too small to share out, and sums keep their order.
     with threadpool_limits(1):
         models = {
-            ("seasonal_naive", "fp32"): _seasonal_naive(),
+            ("seasonal_naive", "fp32"): _seasonal_naive(histories.shape[2]),
             ("ridge", "fp32"): _ridge(histories, usual),
             ("mlp", "fp32"): _mlp(histories, usual),
             ("gradient_boosting", "fp32"): _gradient_boosting(histories, changes),
@@ -93,17 +94,17 @@ def fit_models(training: Floats, sha256: str) -> dict[tuple[str, str], onnx.Mode
     return models
 
 
-def _begin(name: str) -> tuple[GraphBuilder, str, str]:
-    """Return a graph, its input, and the input's last row, shape (N, 1, 2)."""
+def _begin(name: str, series: int) -> tuple[GraphBuilder, str, str]:
+    """Return a graph, its input, and the input's last row, shape (N, 1, series)."""
     graph = GraphBuilder(name)
-    history = graph.input("history", "float32", (HISTORY, len(CHANNELS)))
+    history = graph.input("history", "float32", (HISTORY, series))
     return graph, history, graph.take(history, [HISTORY - 1])
 
 
-def _finish(graph: GraphBuilder, change: str, last: str) -> onnx.ModelProto:
-    """Add the change, shape (N, 4) or (N, 4, 1), to the last row and return the model."""
-    change = graph.reshape(change, len(HORIZONS), len(CHANNELS))
-    shape = (len(HORIZONS), len(CHANNELS))
+def _finish(graph: GraphBuilder, change: str, last: str, series: int) -> onnx.ModelProto:
+    """Add the change, shape (N, outputs) or (N, outputs, 1), to the last row; return the model."""
+    change = graph.reshape(change, len(HORIZONS), series)
+    shape = (len(HORIZONS), series)
     graph.output(graph.op("Add", change, last), "forecast", "float32", shape)
     return graph.model()
 
@@ -112,16 +113,16 @@ def _features(
     name: str, build: Callable[[GraphBuilder, str, str], str], histories: NDArray[np.float32]
 ) -> Floats:
     """Compute features of training windows by the very graph that will serve them."""
-    graph, history, last = _begin(name)
+    graph, history, last = _begin(name, histories.shape[2])
     graph.output(build(graph, history, last), "features", "float32", (None, 1))
     return run(graph.model(), {"history": histories})["features"][:, :, 0].astype(np.float64)
 
 
-def _seasonal_naive() -> onnx.ModelProto:
-    graph, history, last = _begin("seasonal_naive")
+def _seasonal_naive(series: int) -> onnx.ModelProto:
+    graph, history, last = _begin("seasonal_naive", series)
     then = graph.take(history, [HISTORY - 1 + step - SEASON for step in HORIZONS])
     day_before = graph.take(history, [HISTORY - 1 - SEASON])
-    return _finish(graph, graph.op("Sub", then, day_before), last)
+    return _finish(graph, graph.op("Sub", then, day_before), last, series)
 
 
 def _lags(histories: NDArray[np.float32]) -> Callable[[GraphBuilder, str, str], str]:
@@ -133,7 +134,7 @@ def _lags(histories: NDArray[np.float32]) -> Callable[[GraphBuilder, str, str], 
     def build(graph: GraphBuilder, history: str, last: str) -> str:
         levels = graph.op("Sub", graph.take(history, places), last)
         levels = spread.apply(graph, levels, _LAG_LIMIT)
-        return graph.reshape(levels, len(_LAGS) * len(CHANNELS), 1)
+        return graph.reshape(levels, len(_LAGS) * histories.shape[2], 1)
 
     return build
 
@@ -170,9 +171,10 @@ def _readout(features: Floats, changes: Floats) -> tuple[Floats, Floats]:
 def _ridge(histories: NDArray[np.float32], changes: Floats) -> onnx.ModelProto:
     build = _lags(histories)
     weights, bias = _readout(_features("lags", build, histories), changes)
-    graph, history, last = _begin("ridge")
+    graph, history, last = _begin("ridge", histories.shape[2])
     features = build(graph, history, last)
-    return _finish(graph, graph.dense(features, weights, bias, name="readout"), last)
+    readout = graph.dense(features, weights, bias, name="readout")
+    return _finish(graph, readout, last, histories.shape[2])
 
 
 def _mlp(histories: NDArray[np.float32], changes: Floats) -> onnx.ModelProto:
@@ -185,12 +187,12 @@ def _mlp(histories: NDArray[np.float32], changes: Floats) -> onnx.ModelProto:
         # Thirty passes are the regularisation, not a failure to converge.
         warnings.simplefilter("ignore", ConvergenceWarning)
         network.fit(_features("lags", build, histories), (changes - mean) / size)
-    graph, history, last = _begin("mlp")
+    graph, history, last = _begin("mlp", histories.shape[2])
     tensor = build(graph, history, last)
     *hidden, (weights, bias) = zip(network.coefs_, network.intercepts_, strict=True)
     tensor = graph.network(tensor, hidden)
     change = graph.dense(tensor, weights.T * size[:, None], bias * size + mean, name="readout")
-    return _finish(graph, change, last)
+    return _finish(graph, change, last, histories.shape[2])
 
 
 def _gradient_boosting(histories: NDArray[np.float32], changes: Floats) -> onnx.ModelProto:
@@ -199,7 +201,7 @@ def _gradient_boosting(histories: NDArray[np.float32], changes: Floats) -> onnx.
     features = _features("lags", build, histories)
     trees = []
     base: list[float] = []
-    for output in range(_OUTPUTS):
+    for output in range(changes.shape[1]):
         booster = GradientBoostingRegressor(
             loss="absolute_error", n_estimators=200, max_depth=3, min_samples_leaf=20,
             learning_rate=0.03, subsample=0.5, max_features=0.3, random_state=_SEED,
@@ -209,13 +211,14 @@ def _gradient_boosting(histories: NDArray[np.float32], changes: Floats) -> onnx.
             (tree.tree_, tree.tree_.value[:, 0, 0] * booster.learning_rate, output)
             for tree in booster.estimators_[:, 0]
         ]
-    graph, history, last = _begin("gradient_boosting")
+    graph, history, last = _begin("gradient_boosting", histories.shape[2])
     flat = graph.reshape(build(graph, history, last), features.shape[1])
-    return _finish(graph, tree_ensemble(graph, flat, trees, base), last)
+    change = tree_ensemble(graph, flat, trees, base)
+    return _finish(graph, change, last, histories.shape[2])
 
 
 def _channels(histories: NDArray[np.float32]) -> Callable[[GraphBuilder, str, str], str]:
-    """Return what adds relative levels and steps as four channels: (N, 4, HISTORY - 1)."""
+    """Return what adds relative levels and steps: (N, 2 x series, HISTORY - 1)."""
     exact = histories.astype(np.float64)
     levels = _Spread.of(exact[:, 1:] - exact[:, -1:], (0, 1))
     steps = _Spread.of(np.diff(exact, axis=1), (0, 1))
@@ -242,7 +245,9 @@ def _kernels(
     the value at the last step is added, since a forecast depends on when something happened.
     """
     rng = np.random.default_rng(_SEED)
-    kernels = rng.normal(size=(len(_DILATIONS), _KERNELS_PER_DILATION, 1, _KERNEL_LENGTH))
+    groups = 2 * histories.shape[2]
+    count = _KERNELS_PER_DILATION // groups * groups
+    kernels = rng.normal(size=(len(_DILATIONS), count, 1, _KERNEL_LENGTH))
     kernels -= kernels.mean(axis=-1, keepdims=True)
     some = histories[rng.choice(len(histories), min(64, len(histories)), replace=False)]
 
@@ -250,18 +255,18 @@ def _kernels(
         weights = graph.constant(kernels[index])
         return graph.op(
             "Conv", tensor, weights, graph.constant(bias), name=f"kernels_{index}",
-            kernel_shape=[_KERNEL_LENGTH], dilations=[_DILATIONS[index]], group=4,
+            kernel_shape=[_KERNEL_LENGTH], dilations=[_DILATIONS[index]], group=groups,
         )  # fmt: skip
 
     biases = []
     for index in range(len(_DILATIONS)):
-        graph, history, last = _begin("biases")
-        plain = [0.0] * _KERNELS_PER_DILATION
+        graph, history, last = _begin("biases", histories.shape[2])
+        plain = [0.0] * count
         convolved = convolve(graph, channels(graph, history, last), index, plain)
-        graph.output(convolved, "convolved", "float32", (_KERNELS_PER_DILATION, None))
+        graph.output(convolved, "convolved", "float32", (count, None))
         values = run(graph.model(), {"history": some})["convolved"]
-        which = rng.integers(len(some), size=_KERNELS_PER_DILATION)
-        levels = rng.uniform(size=_KERNELS_PER_DILATION)
+        which = rng.integers(len(some), size=count)
+        levels = rng.uniform(size=count)
         biases.append(
             [
                 -np.quantile(values[w, k], q)
@@ -288,9 +293,10 @@ def _kernels(
 def _rocket(histories: NDArray[np.float32], changes: Floats) -> onnx.ModelProto:
     build = _kernels(_channels(histories), histories)
     weights, bias = _readout(_features("kernels", build, histories), changes)
-    graph, history, last = _begin("rocket")
+    graph, history, last = _begin("rocket", histories.shape[2])
     features = build(graph, history, last)
-    return _finish(graph, graph.dense(features, weights, bias, name="readout"), last)
+    readout = graph.dense(features, weights, bias, name="readout")
+    return _finish(graph, readout, last, histories.shape[2])
 
 
 def _refit_readout(model: onnx.ModelProto, histories: NDArray[np.float32], changes: Floats) -> None:

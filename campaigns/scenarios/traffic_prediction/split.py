@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "CHANNELS", "HISTORY", "HORIZONS", "MINIMUM_ROWS", "SEASON", "history_windows", "targets",
-    "test_rows", "training_part", "training_rows",
+    "CHANNELS", "HISTORY", "HORIZONS", "MINIMUM_ROWS", "QUANTILES", "SEASON", "history_windows",
+    "targets", "test_rows", "training_part", "training_rows",
 ]  # fmt: skip
 
 CHANNELS = ("net_in", "net_out")
@@ -17,10 +17,13 @@ HISTORY = SEASON + 1
 """Rows a forecast may see: 24 h from the first to the last of them."""
 HORIZONS = (1, 12)
 """Steps ahead: 5 minutes and an hour at 300 s."""
+QUANTILES = (0.1, 0.5, 0.9)
+"""What probabilistic models forecast: the median, and an interval that holds four of five."""
 MINIMUM_ROWS = 1000
 """Fewer rows leave too few windows to fit and to judge."""
 
 _TRAINING_SHARE = 0.7
+_MOST_WINDOWS = 4000
 
 
 def training_part(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -29,8 +32,12 @@ def training_part(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def training_rows(training: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the last row of each training history; its targets lie in the training part too."""
-    return np.arange(HISTORY - 1, len(training) - max(HORIZONS), dtype=np.int64)
+    """Return the last row of each training history; its targets lie in the training part too.
+
+    Of a long series every second, third, ... row is taken: fits grow faster than their windows.
+    """
+    last = len(training) - max(HORIZONS)
+    return np.arange(HISTORY - 1, last, 1 + (last - HISTORY) // _MOST_WINDOWS, dtype=np.int64)
 
 
 def test_rows(values: NDArray[np.float64]) -> NDArray[np.int64]:

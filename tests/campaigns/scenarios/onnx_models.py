@@ -1,15 +1,25 @@
-"""Small ONNX models for tests, made on the spot."""
+"""Small ONNX models for tests, made on the spot, and the graphs inside of any."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
-__all__ = ["doubling_model", "exit_model", "matrix_model", "ordered_model"]
+__all__ = ["all_graphs", "doubling_model", "exit_model", "matrix_model", "ordered_model"]
+
+
+def all_graphs(graph: Any) -> Iterator[Any]:
+    """Yield a graph and all graphs inside of its nodes."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                yield from all_graphs(attribute.g)
 
 
 def doubling_model(path: Path, *, rows: int | str = "rows", factor: float = 2.0) -> Path:

@@ -182,6 +182,23 @@ def test_one_series_of_the_benchmark(test_data: Path, tmp_path: Path) -> None:
     assert judged.figures["pr_auc"] is not None
 
 
+def test_the_benchmarks_score_of_a_workload(test_data: Path, tmp_path: Path) -> None:
+    """No alarm has 0, one at the start of each window 100; 40 false ones cost 0.11 each."""
+    data = test_data / "nab" / "data" / "realKnownCause" / "nyc_taxi.csv"
+    workload = AnomalyDetection().prepare(data, tmp_path)
+    [series], _ = nab_series(data)
+    starts = [start - series.probation for start, _ in series.events]
+    before = list(range(40))
+    for rows, expected in (([], 0.0), (starts, 100.0), (starts + before, 100 - 50 * 40 * 0.11 / 5)):
+        alarm = np.zeros((workload.size, 1), dtype=bool)
+        alarm[rows] = True
+        answers = {"score": alarm.astype(np.float32), "alarm": alarm}
+        figures = workload.assess(np.arange(workload.size), answers).figures
+        assert figures["nab_score"] == pytest.approx(expected)
+    # A row is half an hour: the 40 rows are one run of false alarms in 9570 of them.
+    assert figures["false_alarms_per_day"] == pytest.approx(48 / workload.size)
+
+
 def test_the_whole_benchmark_is_one_workload(test_data: Path, tmp_path: Path) -> None:
     """All machine series stand one after another; no window crosses from one into the next."""
     series, _ = nab_series(test_data / "nab")

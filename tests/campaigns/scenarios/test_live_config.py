@@ -351,8 +351,9 @@ def test_exits(tmp_path: Path, shape: tuple[int, ...]) -> None:
         answers = asyncio.run(ask_all(server, messages))
         assert [answer.parameters["exit"] for answer in answers] == ["0", "0", "0"]
         mounted.write(**config)
-        while "expected exit_threshold to be a number" not in str(_parameters(server)):
-            time.sleep(0.05)
+        _await(server, exit_threshold=None, config_generation=3)
+        answers = asyncio.run(ask_all(server, messages))
+        assert [answer.parameters["exit"] for answer in answers] == ["1", "1", "1"]
 
 
 def test_a_wrong_start(tmp_path: Path, models: dict[str, str]) -> None:

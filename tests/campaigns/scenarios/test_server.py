@@ -57,6 +57,7 @@ def test_model_metadata(plain: Server, path: str) -> None:
                 "batch": 1,
                 "batch_wait_s": 0.005,
                 "threads": 1,
+                "provider": "cpu",
                 "config_generation": 1,
             },
         },

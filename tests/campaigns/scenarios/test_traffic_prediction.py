@@ -10,7 +10,7 @@ import pytest
 
 from joulery.campaigns.scenarios.series import shipped_table
 from joulery.campaigns.scenarios.traffic_prediction import TrafficPrediction, TrafficWorkload, split
-from joulery.errors import DatasetError, TrialError
+from joulery.errors import DatasetError, SpecError, TrialError
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_perfect_answers_have_no_error(workload: TrafficWorkload) -> None:
     values = shipped_table(split.CHANNELS).values
     truth = split.targets(values, split.test_rows(values))[[3, 9]]
     judged = workload.assess(np.array([3, 9]), {"forecast": truth})
-    assert judged.figures["mase_h12"] == judged.figures["mae_h1"] == 0
+    assert judged.figures["mase_h12"] == judged.figures["mae_h1"] == judged.figures["smape_h1"] == 0
     assert judged.per_request["abs_error_h12"].tolist() == [0, 0]
 
 
@@ -74,6 +74,23 @@ def test_figures_are_those_that_are_declared(workload: TrafficWorkload) -> None:
     assert set(judged.figures) == {figure.name for figure in TrafficPrediction.figures}
     assert set(judged.per_request) == {f.name for f in TrafficPrediction.request_fields}
     assert judged.figures["mae_h1"] == pytest.approx(judged.per_request["abs_error_h1"].mean())
+
+
+def test_quantiles_have_figures_and_their_absence_has_none(workload: TrafficWorkload) -> None:
+    """Quantiles are judged where they are given; without them their figures are unknown."""
+    samples = np.arange(5)
+    truth = workload._truth[samples]
+    sure = np.stack([truth, truth, truth], axis=1)
+    judged = workload.assess(samples, {"forecast": truth, "quantiles": sure}).figures
+    assert judged["pinball_h1"] == judged["pinball_h12"] == 0
+    assert judged["coverage_gap_h1"] == pytest.approx(0.2)
+    missed = workload.assess(samples, {"forecast": truth, "quantiles": sure + 1}).figures
+    assert missed["coverage_gap_h12"] == pytest.approx(0.8)
+    assert missed["pinball_h12"] == pytest.approx((0.9 + 0.5 + 0.1) / 3)
+    without = workload.assess(samples, {"forecast": truth}).figures
+    assert without["pinball_h1"] is without["coverage_gap_h12"] is None
+    with pytest.raises(TrialError, match="quantiles"):
+        workload.assess(samples, {"forecast": truth, "quantiles": truth})
 
 
 def test_no_answers_have_no_figures(workload: TrafficWorkload) -> None:
@@ -106,11 +123,14 @@ def test_a_users_series_gets_its_own_models(tmp_path: Path) -> None:
     data.write_text(f"net_in,net_out\n{rows}\n")
     work = tmp_path / "work"
     workload = TrafficPrediction().prepare(data, work)
-    paths = [workload.model_path(f.name, p) for f in TrafficPrediction.models for p in f.precisions]
+    classical = [family for family in TrafficPrediction.models if family.exits == 1]
+    paths = [workload.model_path(f.name, p) for f in classical for p in f.precisions]
     written = [path.stat().st_mtime_ns for path in paths]
     TrafficPrediction().prepare(data, work)
     assert [path.stat().st_mtime_ns for path in paths] == written
     assert all(path.is_relative_to(work) for path in paths)
+    with pytest.raises(SpecError, match="precision of tcn_s"):
+        workload.model_path("tcn_s", "fp16")
     assert len(list(work.iterdir())) == 1
     assert _answers(workload, "ridge").shape == (workload.size, 2, 2)
 
