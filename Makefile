@@ -45,7 +45,7 @@ bench: $(VENV)/ready-to-develop ## Compare speed and cost with named peers
 docs: $(VENV)/ready-to-develop ## Write the generated documents again
 	$(BIN)/python docs/generate.py
 
-train: $(VENV)/ready ## Train the shipped models again, from the shipped data
+train: $(VENV)/ready-to-train ## Train the shipped models again, from the shipped data
 	$(BIN)/python -m joulery.campaigns.scenarios.train
 
 validate: $(VENV)/ready-to-develop ## Judge the energies on simulated nodes again, and say so in docs/energy.md
@@ -66,6 +66,10 @@ $(VENV)/ready: pyproject.toml
 		"on Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 2; }
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	mkdir -p $(VENV)/checkout && ln -sfn ../.. $(VENV)/checkout/joulery
+	touch $@
+
+$(VENV)/ready-to-train: $(VENV)/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[train]'
 	touch $@
 
 $(VENV)/ready-to-develop: $(VENV)/ready

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
-import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from . import __version__
-from .errors import JouleryError, SpecError
+from .campaigns.kubernetes.command import campaign_app
+from .campaigns.run_command import run
+from .campaigns.scenarios.command import data_app, scenarios, serve
+from .campaigns.spec_command import spec_app
+from .errors import JouleryError
 from .exporters.command import app as exporter_app
 
 if TYPE_CHECKING:
@@ -34,10 +35,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="rich",
 )
-spec_app = typer.Typer(help="The specification of a campaign.", no_args_is_help=True)
 dataset_app = typer.Typer(help="Datasets that joulery wrote.", no_args_is_help=True)
 app.add_typer(spec_app, name="spec")
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(data_app, name="data")
+app.add_typer(campaign_app, name="campaign")
 app.add_typer(exporter_app, name="exporter")
 
 
@@ -56,7 +58,6 @@ def _errors() -> Console:
     return Console(stderr=True)
 
 
-SpecFile = Annotated[Path, typer.Argument(metavar="SPEC", help="The campaign, a YAML file.")]
 DatasetFolder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a dataset.")]
 
 
@@ -79,110 +80,28 @@ def _root(
     """
 
 
+app.command()(run)
+
+
 @app.command()
-def run(
-    spec: SpecFile,
-    out: Annotated[
+def report(
+    folder: DatasetFolder,
+    against: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Folder of the dataset; by default out/NAME."),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an unfinished campaign.")
-    ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the dataset that is there already.")
-    ] = False,
-    plain: Annotated[
-        bool, typer.Option("--plain", help="A line per trial, for logs, not a live screen.")
-    ] = False,
-    data: Annotated[
-        list[str] | None,
         typer.Option(
-            "--data",
-            metavar="SCENARIO=PATH",
-            help="Your own data for a scenario; models are fitted to it first. Repeatable.",
+            "--against",
+            metavar="DIR",
+            help="Compare with this dataset, cell by cell: against-NAME.html and .md.",
         ),
     ] = None,
 ) -> None:
-    """Run a campaign: every trial, then a dataset and a report.
-
-    A campaign that is interrupted keeps its finished trials; [b]--resume[/b] goes on.
-    """
-    from .campaigns.campaign import Campaign
-    from .campaigns.live import LiveScreen, PlainLog
-    from .campaigns.runner import run_campaign
-
-    if resume and force:
-        raise SpecError(
-            "--resume --force", found="both", expected="one", remedy="--resume keeps, --force drops"
-        )
-    campaign = Campaign.from_file(spec, out, dict(map(_pair, data or [])))
-    live = _out().is_terminal and not plain
-    try:
-        with LiveScreen(_out()) if live else nullcontext(PlainLog(_out())) as screen:
-            folder = run_campaign(campaign, screen, resume=resume, force=force)
-    except KeyboardInterrupt:
-        again = ["joulery", "run", str(spec), "--out", str(campaign.out)]
-        again += [word for pair in data or [] for word in ("--data", pair)]
-        hint = (
-            f"the finished trials are kept. Go on with:\n  {shlex.join(again)} --resume"
-            if campaign.work.exists()
-            else "nothing was measured yet."
-        )
-        _errors().print(f"\nInterrupted; {hint}", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(130) from None
-    _show(folder)
-
-
-def _show(folder: Path) -> None:
-    """Print what came out, and end with 1 when no trial is valid."""
-    from .campaigns.analysis import summary_table
-    from .datasets.store import load
-
-    dataset = load(folder)
-    valid = dataset.trials["verdict"] == "valid"
-    if not valid.all():
-        commonest = dataset.trials.loc[~valid, "reasons"].str.partition(" (")[0].mode()[0]
-        _out().print(
-            f"{(~valid).sum()} of {len(valid)} trials are invalid and count in no figure; the "
-            f"commonest reason: {commonest}",
-            highlight=False,
-        )
-    _out().print(summary_table(dataset))
-    if any(dataset.trials["energy_provenance"] == "estimated"):
-        _out().print(
-            "[yellow]Energy is estimated[/yellow] from the CPU's rated power and its load: there "
-            "is no energy sensor here. Compare configurations, do not quote joules."
-        )
-    _out().print(f"dataset  {folder}", highlight=False, markup=False, soft_wrap=True)
-    _out().print(
-        f"report   {folder / 'report.html'}", highlight=False, markup=False, soft_wrap=True
-    )
-    if not valid.any():
-        raise typer.Exit(1)
-
-
-def _pair(text: str) -> tuple[str, Path]:
-    name, sign, path = text.partition("=")
-    if not sign or not path:
-        raise SpecError(
-            "--data", found=f"'{text}'", expected="SCENARIO=PATH", remedy="joulery scenarios"
-        )
-    return name, Path(path)
-
-
-@app.command()
-def report(folder: DatasetFolder) -> None:
     """Write report.html and report.md of a dataset, or of a campaign that is still unfinished.
 
     Of an energy validation it writes energy-validation.html.
     """
-    from .campaigns.runner import report_on
-    from .campaigns.validation.page import write_page
-    from .campaigns.validation.results import is_validation
+    from .campaigns.report.command import run_report
 
-    path = write_page(folder) if is_validation(folder) else report_on(folder)
-    _out().print(f"report   {path}", highlight=False, markup=False, soft_wrap=True)
+    run_report(folder, against, _out())
 
 
 @app.command()
@@ -311,36 +230,6 @@ def validate_energy(
         raise typer.Exit(1)
 
 
-@app.command()
-def scenarios() -> None:
-    """List the scenarios, their models and how their answers are judged."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    from .campaigns.scenarios import scenarios as known
-
-    for scenario in known():
-        _out().print(f"[bold]{scenario.name}[/bold]  {escape(scenario.summary)}")
-        table = Table(box=None, padding=(0, 1), show_header=False)
-        for _ in range(3):
-            table.add_column(no_wrap=True)
-        for family in scenario.models:
-            table.add_row(" model", family.name, ", ".join(family.precisions), family.title)
-        for number, figure in enumerate(scenario.figures):
-            kind = "[bold] headline[/bold]" if number == 0 else " quality"
-            kind = kind if figure.reference_of is None else " [dim]reference[/dim]"
-            table.add_row(kind, figure.name, f"{figure.better} is better", figure.title)
-        _out().print(table)
-
-
-@spec_app.command("schema")
-def spec_schema() -> None:
-    """Print the JSON schema of specifications, for editors."""
-    from .campaigns.spec import CampaignSpec
-
-    typer.echo(json.dumps(CampaignSpec.model_json_schema(), indent=2))
-
-
 @dataset_app.command("verify")
 def dataset_verify(folder: DatasetFolder) -> None:
     """Check every file of a dataset against its manifest, and every table against its schema."""
@@ -366,6 +255,10 @@ def dataset_describe(folder: DatasetFolder) -> None:
     for name, value in describe(folder).items():
         table.add_row(escape(name), escape(str(value)))
     _out().print(table)
+
+
+app.command()(scenarios)
+app.command()(serve)
 
 
 def _fail(kind: str, text: str, code: int) -> NoReturn:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import http.client
+import re
 import shutil
 import socket
 import sys
@@ -47,6 +48,7 @@ _PUSHED_S = 15.0
 _SERIES = 50
 _BOUNDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 _SCRAPES = Path(__file__).resolve().parents[1] / "tests" / "exporters" / "dialects" / "scrapes"
+_NAMES = re.compile(rb'\b(?:model|model_name|name|ModelName|deployment|application)="')
 _JOULERY = "from joulery.cli import main; main()"
 
 
@@ -76,12 +78,15 @@ class Cost:
 
 
 async def _serve(count: int) -> None:
-    """Serve so many services, each another recorded scrape; print their ports."""
+    """Serve so many services, each another recorded scrape; print their ports.
+
+    No two have a model's name in common: what the exporter remembers of one helps it with no other.
+    """
     bodies = [path.read_bytes() for path in sorted(_SCRAPES.glob("*.txt"))]
     ports = []
     for number in range(count):
         app = web.Application()
-        body = bodies[number % len(bodies)]
+        body = _NAMES.sub(rb"\g<0>%d-" % number, bodies[number % len(bodies)])
         # The recorded OpenMetrics scrape ends with its mark.
         kind = "application/openmetrics-text" if body.endswith(b"# EOF\n") else "text/plain"
 

@@ -6,7 +6,7 @@ Only valid trials count (`cells`). While trials are missing nothing is called th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,14 +17,20 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ..datasets.store import Dataset
-from .cells import GOALS, Cell, Goal, cells_of
+from .cells import ANSWER_FACTORS, GOALS, Cell, Goal, cells_of, condition_names
+from .configuration import FACTORS
+from .highest_rates import rates_table
 from .intervals import Interval
 from .units import human
 
 __all__ = ["GOALS", "Analysis", "Cell", "Effect", "Goal", "analyse", "summary_table"]
 
-_FACTORS = ("model", "precision", "batch", "threads", "load")
-_ANSWER_FACTORS = ("model", "precision")
+_FACTORS: Mapping[str, str] = {name: name for name in FACTORS} | {
+    "load": "offered",
+    "network": "network",
+    "environment": "environment",
+}
+"""What may differ between two cells, and where a cell has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,16 +55,13 @@ class Analysis:
     Attributes:
         dataset: What was analysed.
         cells: Every configuration and load that has a trial.
-        partial: How many trials are missing, in words; `None` when the campaign is complete.
+        partial: As `About.partial`.
     """
 
     def __init__(self, dataset: Dataset, cells: tuple[Cell, ...]) -> None:
         self.dataset = dataset
         self.cells = cells
-        about = dataset.about
-        self.partial = (
-            None if about.complete else f"{about.trials_done} of {about.trials_planned} trials done"
-        )
+        self.partial = dataset.about.partial
 
     @cached_property
     def scenarios(self) -> tuple[str, ...]:
@@ -75,9 +78,25 @@ class Analysis:
         return str(self.headline(scenario)["title"]).partition(",")[0]
 
     def loads(self, scenario: str) -> tuple[str, ...]:
-        """Return the loads of a scenario, the lightest first."""
-        rates = {c.load: c.rate_hz for c in self.cells if c.scenario == scenario}
-        return tuple(sorted(rates, key=rates.__getitem__))
+        """Return the loads of a scenario, the lightest first; conditions as asked for."""
+        cells = {c.load: c for c in self.cells if c.scenario == scenario}
+        offered = list(dict.fromkeys(c.offered for c in cells.values()))
+        spec = self.dataset.about.spec
+        networks, environments = (
+            [None, *condition_names(spec, "network")],
+            [None, *condition_names(spec, "environment")],
+        )
+
+        def place(load: str) -> tuple[float, int, int, int]:
+            cell = cells[load]
+            return (
+                cell.rate_hz,
+                offered.index(cell.offered),
+                _place(cell.network, networks),
+                _place(cell.environment, environments),
+            )
+
+        return tuple(sorted(cells, key=place))
 
     def of(self, scenario: str, load: str | None = None) -> list[Cell]:
         """Return the cells of a scenario that have a valid trial, cheapest first, by load."""
@@ -114,7 +133,7 @@ class Analysis:
     def rivals(self, scenario: str, load: str, goal: Goal) -> list[Cell]:
         """Return the cells that cannot be told apart from the best one.
 
-        Cells of the best one's model and precision have its quality, and are no rivals in it.
+        Cells that answer as the best one does have its quality, and are no rivals in it.
         """
         ranked = self._ranked(scenario, load, goal)
         if not ranked:
@@ -163,9 +182,14 @@ class Analysis:
             effect
             for factor in _FACTORS
             for goal in GOALS
-            if goal != "quality" or factor in _ANSWER_FACTORS
+            if goal != "quality" or factor in ANSWER_FACTORS
             for effect in _effects(self.of(scenario), factor, goal, asked.get(factor, ()))
         ]
+
+
+def _place(name: str | None, known: Sequence[str | None]) -> int:
+    """Return where a name stands in what was asked for; what was not comes last."""
+    return known.index(name) if name in known else len(known)
 
 
 def _p95_s(cell: Cell) -> float:
@@ -215,8 +239,8 @@ def _effects(
     for cell in cells:
         value = cell.value(goal)
         if value is not None and value.value > 0:
-            rest = tuple(getattr(cell, name) for name in _FACTORS if name != factor)
-            values.setdefault(str(getattr(cell, factor)), {})[rest] = value.value
+            rest = tuple(getattr(cell, of) for name, of in _FACTORS.items() if name != factor)
+            values.setdefault(str(getattr(cell, _FACTORS[factor])), {})[rest] = value.value
     measured = [level for level, found in values.items() if found]
     for level in measured[1:]:
         shared = values[level].keys() & values[measured[0]].keys()
@@ -238,7 +262,14 @@ def _effects(
 
 
 def summary_table(dataset: Dataset) -> Table:
-    """Return the best configurations by energy, latency and quality, for a terminal."""
+    """Return what a campaign answers, for a terminal.
+
+    That are the best configurations by energy, latency and quality, or the highest rates that it
+    searched.
+    """
+    if dataset.about.spec.get("search"):
+        bare = Analysis(dataset, ())
+        return rates_table(dataset, bare.objective, bare.partial)
     analysis = analyse(dataset)
     table = Table(
         title="Best configurations" if not analysis.partial else f"PARTIAL: {analysis.partial}",
@@ -248,8 +279,9 @@ def summary_table(dataset: Dataset) -> Table:
         box=SIMPLE_HEAD,
         pad_edge=False,
     )
+    # On a narrow screen words may be broken up: never a number.
     for column in ("", "configuration"):
-        table.add_column(column, no_wrap=True)
+        table.add_column(column)
     for column in ("energy", "p95", "quality"):
         table.add_column(column, justify="right", no_wrap=True)
     for scenario in analysis.scenarios:

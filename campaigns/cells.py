@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -13,9 +14,22 @@ from scipy.stats import binomtest
 
 from ..datasets.store import Dataset
 from ..profiler.latency import quantile
+from .configuration import FACTORS, KNOB_FACTORS, Configuration
 from .intervals import Interval, average_precision, block_bootstrap, means_with_pooled_spread
+from .queries import merged_queries
 
-__all__ = ["GOALS", "Cell", "Goal", "Objective", "cells_of"]
+__all__ = [
+    "ANSWER_FACTORS",
+    "GOALS",
+    "Cell",
+    "Goal",
+    "Objective",
+    "around_of",
+    "cells_of",
+    "condition_names",
+    "label_of",
+    "quantile_interval",
+]
 
 Goal = Literal["energy", "latency", "quality"]
 Objective = Literal["kept", "unclear", "missed"]
@@ -24,19 +38,23 @@ GOALS: Mapping[Goal, str] = {
     "latency": "Lowest latency",
     "quality": "Best answers",
 }
+ANSWER_FACTORS = ("model", "precision", "provider", *KNOB_FACTORS)
+"""Factors that decide which answers are given; the others decide when."""
+
 _PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class Cell(Configuration):
     """One configuration of one scenario under one load: what its valid trials say together.
 
     Args:
-        scenario: Name of the scenario.
-        load: Name of the load.
-        rate_hz: Offered requests per second.
+        load: Name of the load and, where there were any, of the network and the environment.
+        offered: Name of the load alone.
+        network: Name of the network; `None`: none was emulated.
+        environment: Name of the environment; `None`: the machine was left as it was found.
+        rate_hz: Offered requests per second; answered ones where users wait for answers.
         label: The configuration for people: the levels that vary in the campaign.
-        model, precision, batch, threads: Its levels.
         trials: Number of trials, invalid ones included.
         valid: Number of valid trials; everything below is `None` or empty without one.
         requests: Answered requests of the valid trials.
@@ -45,22 +63,20 @@ class Cell:
         systematic: Mean ends of the trials' own intervals, joules: what the source may be wrong
             by, in the same direction for all configurations.
         provenance: The weakest provenance of its energies.
-        quality: The headline figure, over the requests of all cells of its model and precision:
-            batch, threads and load decide when an answer is given, not which.
+        quality: The headline figure, over the requests of all cells that answer alike: batch,
+            threads and load decide when an answer is given, not which.
         figures: Mean over trials of every figure of the scenario.
         objective: Whether the share of requests within the objective's latency is as asked; the
             95 % interval of that share decides, and may leave it unclear.
         front: Whether no other cell of the same load is at least as good in all three goals.
     """
 
-    scenario: str
     load: str
+    offered: str
+    network: str | None = None
+    environment: str | None = None
     rate_hz: float
     label: str
-    model: str
-    precision: str
-    batch: int
-    threads: int
     trials: int
     valid: int
     requests: int = 0
@@ -72,6 +88,11 @@ class Cell:
     figures: Mapping[str, float]
     objective: Objective | None = None
     front: bool = False
+
+    @property
+    def answering(self) -> tuple[object, ...]:
+        """The levels that decide which answers are given."""
+        return tuple(getattr(self, name) for name in ANSWER_FACTORS)
 
     def value(self, goal: Goal) -> Interval | None:
         """Return the figure that a goal is about, `None` where there is none."""
@@ -91,17 +112,32 @@ def cells_of(dataset: Dataset) -> list[Cell]:
         size = int(requests["sample"].max()) + 1 if len(requests) else 0
         quality = {
             answering: _quality(group, _answered(requests, group), figures[0], size)
-            for answering, group in valid.groupby(["model", "precision"])
+            for answering, group in _answering_alike(valid)
             if figures
         }
-        for _, group in rows.groupby("load", sort=False):
+        for _, group in rows.groupby(rows.apply(around_of, axis=1), sort=False):
             cells += [
-                replace(cell, quality=quality.get((cell.model, cell.precision)))
-                if cell.valid
-                else cell
+                replace(cell, quality=quality.get(cell.answering)) if cell.valid else cell
                 for cell in _cells(rows, group, figures, requests, dataset.about.spec.get("slo"))
             ]
     return cells
+
+
+def condition_names(spec: Mapping[str, Any], condition: str) -> list[str]:
+    """Return the names of a campaign's networks, or environments, in the order of asking."""
+    return [
+        str(one.get("name") or one.get("preset") or Path(str(one["trace"])).stem)
+        for one in spec.get(f"{condition}s") or ()
+    ]
+
+
+def around_of(row: Mapping[str, Any] | pd.Series[Any]) -> str:
+    """Return what a trial's service was under: load, network and environment, where there are."""
+    return ", ".join(
+        name
+        for name in (str(row["load"]), row.get("network"), row.get("environment"))
+        if isinstance(name, str)
+    )
 
 
 def _cells(
@@ -120,13 +156,19 @@ def _cells(
         first = group.iloc[0]
         cell = Cell(
             scenario=str(first["scenario"]),
-            load=str(first["load"]),
-            rate_hz=float(first["rate_hz"]),
-            label=_label(first, all_rows),
+            load=around_of(first),
+            offered=str(first["load"]),
+            network=_said(first, "network"),
+            environment=_said(first, "environment"),
+            rate_hz=_rate_hz(group),
+            label=label_of(first, all_rows),
             model=str(first["model"]),
             precision=str(first["precision"]),
             batch=int(first["batch"]),
             threads=int(first["threads"]),
+            provider=_said(first, "provider"),
+            node=_said(first, "node"),
+            **{name: _said(first, name) for name in KNOB_FACTORS},
             trials=len(group),
             valid=len(good),
             latency={},
@@ -140,23 +182,46 @@ def _cells(
         if not len(good):
             yield cell
             continue
-        cell = _judged(cell, good, _answered(requests, good))
         asked = requests[requests["trial"].isin(good["trial"])]
+        asked = merged_queries(asked, str(first["arrival"]))
+        cell = _judged(cell, good, _answered(requests, good), _known(asked["latency_s"]))
         yield cell if slo is None else replace(cell, objective=_objective(asked, slo))
+
+
+def _said(row: pd.Series[Any], name: str) -> Any:
+    """Return a level; `None` where nothing was said, as in datasets older than the factor."""
+    value = row.get(name)
+    if value is None or pd.isna(value):
+        return "cpu" if name == "provider" else None
+    return int(value) if name in ("max_exit", "stride") else value
+
+
+def _answering_alike(rows: pd.DataFrame) -> Iterator[tuple[tuple[object, ...], pd.DataFrame]]:
+    """Yield the trials whose services give the same answers to the same requests."""
+    keys = [tuple(_said(row, name) for name in ANSWER_FACTORS) for _, row in rows.iterrows()]
+    for key in dict.fromkeys(keys):
+        yield key, rows[[one == key for one in keys]]
 
 
 def _answered(requests: pd.DataFrame, trials: pd.DataFrame) -> pd.DataFrame:
     return requests[requests["trial"].isin(trials["trial"]) & (requests["status"] == "ok")]
 
 
-def _judged(cell: Cell, good: pd.DataFrame, requests: pd.DataFrame) -> Cell:
+def _rate_hz(trials: pd.DataFrame) -> float:
+    """Return the rate that was offered; where answers decide on it, that of the answers."""
+    offered = _known(trials["rate_hz"])
+    return float(offered[0]) if len(offered) else float(trials["throughput_hz"].mean())
+
+
+def _judged(
+    cell: Cell, good: pd.DataFrame, requests: pd.DataFrame, latency_s: NDArray[np.float64]
+) -> Cell:
     """Return a cell with what its valid trials and their requests say."""
-    latency_s = _known(requests["latency_s"])
     low, high = _known(good["inference_energy_low_j"]), _known(good["inference_energy_high_j"])
     return replace(
         cell,
         requests=len(requests),
-        latency={name: _quantile(latency_s, q) for name, q in _PERCENTILES.items()}
+        latency={name: quantile_interval(latency_s, q) for name, q in _PERCENTILES.items()}
         if len(latency_s)
         else {},
         systematic=(float(low.mean()), float(high.mean())) if len(low) and len(high) else None,
@@ -177,20 +242,23 @@ def _known(column: pd.Series[float]) -> NDArray[np.float64]:
     return np.asarray(column.dropna(), dtype=np.float64)
 
 
-def _label(row: pd.Series[Any], rows: pd.DataFrame) -> str:
+def label_of(row: pd.Series[Any], rows: pd.DataFrame) -> str:
     """Name a configuration by its model and those other levels that vary in its scenario."""
     parts = [str(row["model"])]
     if rows.loc[rows["model"] == row["model"], "precision"].nunique() > 1:
         parts.append(str(row["precision"]))
-    parts += [
-        f"{factor} {row[factor]}" for factor in ("batch", "threads") if rows[factor].nunique() > 1
-    ]
+    for factor in rows.columns.intersection(list(FACTORS[2:]), sort=False):
+        level = _said(row, factor)
+        if level is not None and rows[factor].nunique(dropna=False) > 1:
+            name = factor.replace("max_", "").replace("_", " ")
+            parts.append(f"{name} {level:g}" if isinstance(level, float) else f"{name} {level}")
     return ", ".join(parts)
 
 
-def _quantile(latency_s: NDArray[np.float64], probability: float) -> Interval:
+def quantile_interval(latency_s: NDArray[np.float64], probability: float) -> Interval:
+    """Return a quantile of one latency or more; from too few it has no bounds."""
     found = quantile(latency_s, probability)
-    if found is None:  # too few requests for an interval
+    if found is None:
         return Interval(value=float(np.quantile(latency_s, probability, method="inverted_cdf")))
     return Interval(value=found.value_s, low=found.low_s, high=found.high_s)
 

@@ -5,45 +5,50 @@ Pure: the same specification gives the same plan. Nothing is measured here.
 
 from __future__ import annotations
 
-import difflib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import SpecError
-from ..profiler.latency import requests_needed
+from .configuration import FACTORS, Configuration
+from .crossing import Excluded, configurations, once
+from .expressions import Expression
+from .imposed.spec import EnvironmentSpec
+from .load_checks import check_generator, check_loads
+from .network.conditions import Conditions
+from .places import check_environments, check_networks
 from .scenarios.base import Scenario
-from .spec import CampaignSpec, Load, ScenarioSpec
+from .search import RateSearch, steps
+from .spec import CampaignSpec, Load, Subset
+from .subsets import fraction, hypercube
 
-__all__ = ["Configuration", "Excluded", "Plan", "PlannedTrial", "plan_trials"]
+__all__ = [
+    "Plan",
+    "PlannedTrial",
+    "plan_trials",
+]
 
-_MOST_REQUESTS = 5_000_000
-"""The generator holds every request of a stretch in memory."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Configuration:
-    """One way to configure one scenario's service."""
-
-    scenario: str
-    model: str
-    precision: str
-    batch: int
-    threads: int
-
-    def __str__(self) -> str:
-        """Return the levels, for instance `model=mlp precision=int8 batch=8 threads=1`."""
-        return (
-            f"model={self.model} precision={self.precision} "
-            f"batch={self.batch} threads={self.threads}"
-        )
+_SURROUNDINGS = ("scenario", "load", "arrival", "rate_hz", "network", "environment")
+"""What constraints may name beside factors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedTrial:
-    """One trial to run: a configuration under a load, in its place in the order."""
+    """One trial to run: a configuration under a load, in its place in the order.
+
+    Args:
+        number: From 1, in the order of the plan.
+        attempt: From 1.
+        block: From 1.
+        repeat: Of its cell, from 1.
+        configuration: How the service is configured.
+        load_index: Which load it is; in a search, the step.
+        load: In a search, the search: what the steps before it found decides on the rate.
+        network: Between load generator and service; `None`: nothing is emulated.
+        environment: What the machine is made to be; `None`: it stays as it is.
+    """
 
     number: int
     attempt: int
@@ -51,16 +56,26 @@ class PlannedTrial:
     repeat: int
     configuration: Configuration
     load_index: int
-    load: Load
+    load: Load | RateSearch
+    network: Conditions | None = None
+    environment: EnvironmentSpec | None = None
 
+    @property
+    def offered(self) -> Load:
+        """The load, where it is known: always, once the trial is to run."""
+        assert not isinstance(self.load, RateSearch)
+        return self.load
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Excluded:
-    """A combination of levels that cannot exist, and why."""
+    @property
+    def under(self) -> dict[str, str | None]:
+        """What the service is under, by name of the dataset's column."""
+        return _under(self)
 
-    scenario: str
-    levels: str
-    reason: str
+    @property
+    def cell(self) -> tuple[Configuration, str | None, str | None, str | None]:
+        """What its repeats have in common: configuration, load, network and environment."""
+        load, network, environment = self.under.values()
+        return self.configuration, load, network, environment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,162 +86,187 @@ class Plan:
     excluded: tuple[Excluded, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A combination that every block measures once; in a search, once a step."""
+
+    configuration: Configuration
+    load_index: int
+    load: Load | RateSearch
+    network: Conditions | None
+    environment: EnvironmentSpec | None
+
+    def coordinates(self) -> tuple[Hashable, ...]:
+        """Return its level of each factor, surroundings included, once each."""
+        own = (getattr(self.configuration, name) for name in FACTORS)
+        return (*own, self.load_index, _name(self.network), _name(self.environment))
+
+    def levels(self) -> dict[str, object]:
+        """Return what constraints may name."""
+        return {name: getattr(self.configuration, name) for name in FACTORS} | {
+            "scenario": self.configuration.scenario,
+            "arrival": self.load.arrival,
+            "rate_hz": self.load.rate_hz,
+            **_under(self),
+        }
+
+
+def _under(one: PlannedTrial | _Cell) -> dict[str, str | None]:
+    return {
+        "load": str(one.load),
+        "network": _name(one.network),
+        "environment": _name(one.environment),
+    }
+
+
+def _name(one: Conditions | EnvironmentSpec | None) -> str | None:
+    return None if one is None else one.name
+
+
 def plan_trials(
-    spec: CampaignSpec, scenarios: Mapping[str, Scenario], subject: str, *, cpus: int
+    spec: CampaignSpec,
+    scenarios: Mapping[str, Scenario],
+    subject: str,
+    *,
+    cpus: int,
+    networks: Sequence[Conditions] = (),
 ) -> Plan:
-    """Cross the factors, leave out what cannot exist, and randomise each block.
+    """Cross the factors, leave out what cannot or shall not be, and randomise each block.
 
     Args:
         spec: The campaign.
         scenarios: Each scenario the specification names.
         subject: The specification's file, for messages.
         cpus: CPUs of the machine that services and load generator share.
+        networks: What the specification's networks are.
 
     Raises:
         SpecError: When a level is not known to its scenario, stands twice, or asks for more
-            requests than a trial can hold.
+            requests than a trial can hold; when a constraint is none, or leaves nothing.
     """
-    _check_loads(spec, subject)
-    cells: list[tuple[Configuration, int]] = []
+    check_loads(spec, subject)
+    check_generator(spec, subject, cpus)
+    check_networks(spec, subject)
+    check_environments(spec, subject)
+    once([one.name for one in networks], subject, "networks")
+    once([one.name for one in spec.environments], subject, "environments")
+    loads = spec.loads if spec.search is None else (spec.search,)
+    cells: list[_Cell] = []
     excluded: list[Excluded] = []
+    roomy: set[EnvironmentSpec | None] = set()
     for index, part in enumerate(spec.scenarios):
-        found, missing = _configurations(
+        found, missing = configurations(
             part, scenarios[part.scenario], subject, f"scenarios[{index}].factors", cpus
         )
-        excluded += missing
-        cells += itertools.product(found, range(len(spec.loads)))
+        own = [
+            _Cell(configuration, number, load, network, environment)
+            for configuration, (number, load), network, environment in itertools.product(
+                found, enumerate(loads), networks or (None,), spec.environments or (None,)
+            )
+        ]
+        own, crowded = _with_room(own, part.scenario)
+        roomy |= {cell.environment for cell in own}
+        own, unwanted = _kept(own, spec, subject, part.scenario)
+        excluded += missing + crowded + unwanted
+        if own and spec.subset is not None:
+            own = _some(own, spec.subset, spec.seed, subject, part.scenario)
+        cells += own
+    _check_room(spec, roomy, subject)
+    if not cells:
+        reasons = "; ".join(entry.reason for entry in excluded)
+        raise SpecError(
+            subject, place="constraints", found="no cell left", expected="one", remedy=reasons
+        )
+    return Plan(trials=tuple(_ordered(cells, spec)), excluded=tuple(excluded))
+
+
+def _with_room(cells: Sequence[_Cell], scenario: str) -> tuple[list[_Cell], list[Excluded]]:
+    """Return the cells whose service has as many CPUs as their neighbour asks for, and others."""
+    kept: list[_Cell] = []
+    crowded: dict[Excluded, None] = {}
+    for cell in cells:
+        threads, wanted = cell.configuration.threads, cell.environment
+        if wanted is None or (wanted.neighbour_cpus or 0) <= threads:
+            kept.append(cell)
+            continue
+        levels = f"threads={threads} environment={wanted.name}"
+        reason = f"a neighbour of {wanted.neighbour_cpus:g} CPUs, and a service of {threads}"
+        crowded[Excluded(scenario=scenario, levels=levels, reason=reason)] = None
+    return kept, list(crowded)
+
+
+def _check_room(
+    spec: CampaignSpec, roomy: Collection[EnvironmentSpec | None], subject: str
+) -> None:
+    """Refuse an environment whose neighbour asks for more CPUs than any service has."""
+    for index, wanted in enumerate(spec.environments):
+        if wanted not in roomy:
+            raise SpecError(
+                subject,
+                place=f"environments[{index}].neighbour_cpus",
+                found=f"{wanted.neighbour_cpus:g}",
+                expected="at most as many CPUs as a service has: its `threads`",
+                remedy="lower it, or add levels of `threads`",
+            )
+
+
+def _kept(
+    cells: Sequence[_Cell], spec: CampaignSpec, subject: str, scenario: str
+) -> tuple[list[_Cell], list[Excluded]]:
+    """Return the cells that keep every constraint, and how many others there are."""
+    kept, excluded = list(cells), []
+    for index, text in enumerate(spec.constraints):
+        place = f"constraints[{index}]"
+        condition = Expression(text, (*FACTORS, *_SURROUNDINGS), subject=subject, place=place)
+        before = len(kept)
+        kept = [cell for cell in kept if condition.holds(cell.levels())]
+        if len(kept) < before:
+            number = before - len(kept)
+            levels = f"{number} {'cells' if number > 1 else 'cell'}"
+            reason = f"constraint {text}"
+            excluded.append(Excluded(scenario=scenario, levels=levels, reason=reason))
+    return kept, excluded
+
+
+def _some(
+    cells: Sequence[_Cell], subset: Subset, seed: int, subject: str, scenario: str
+) -> list[_Cell]:
+    """Return the cells of a fraction or a hypercube."""
+    coded = [one.coordinates() for one in cells]
+    if subset.hypercube is not None:
+        return [cells[place] for place in hypercube(coded, subset.hypercube, seed)]
+    assert subset.fraction is not None
+    try:
+        return [cells[place] for place in fraction(coded, subset.fraction)]
+    except ValueError as error:
+        raise SpecError(
+            subject,
+            place="subset.fraction",
+            found=f"{subset.fraction} for factors of {scenario} with {error}",
+            expected="two factors with several levels, one of them with so many",
+            remedy="lower it, or measure all cells",
+        ) from None
+
+
+def _ordered(cells: Sequence[_Cell], spec: CampaignSpec) -> list[PlannedTrial]:
+    """Return each block's cells in a random order of its own; a search makes one step of all."""
     trials: list[PlannedTrial] = []
-    for block in range(1, spec.repeats + 1):
-        order = np.random.default_rng([spec.seed, block]).permutation(len(cells))
+    rounds = range(1 if spec.search is None else steps(spec.search))
+    for block, step in itertools.product(range(1, spec.repeats + 1), rounds):
+        seed = [spec.seed, block] if spec.search is None else [spec.seed, block, step]
+        order = np.random.default_rng(seed).permutation(len(cells))
         trials += [
             PlannedTrial(
                 number=len(trials) + place,
                 attempt=1,
                 block=block,
                 repeat=block,
-                configuration=cells[cell][0],
-                load_index=cells[cell][1],
-                load=spec.loads[cells[cell][1]],
+                configuration=cell.configuration,
+                load_index=cell.load_index if spec.search is None else step,
+                load=cell.load,
+                network=cell.network,
+                environment=cell.environment,
             )
-            for place, cell in enumerate(order, start=1)
+            for place, cell in enumerate((cells[at] for at in order), start=1)
         ]
-    return Plan(trials=tuple(trials), excluded=tuple(excluded))
-
-
-def _configurations(
-    part: ScenarioSpec, scenario: Scenario, subject: str, place: str, cpus: int
-) -> tuple[list[Configuration], list[Excluded]]:
-    precisions = {family.name: family.precisions for family in scenario.models}
-    _known(part.factors.model, list(precisions), subject, f"{place}.model")
-    offered = sorted(set(itertools.chain.from_iterable(precisions.values())))
-    _known(part.factors.precision, offered, subject, f"{place}.precision")
-    for name in ("model", "precision", "batch", "threads"):
-        _once(getattr(part.factors, name), subject, f"{place}.{name}")
-    if part.endpoint is not None:
-        _one_each(part, subject, place)
-    found: list[Configuration] = []
-    # The load generator keeps a CPU of its own, unless there is only one.
-    most = max(1, cpus - 1) if part.endpoint is None else max(part.factors.threads)
-    excluded = [
-        Excluded(
-            scenario=scenario.name,
-            levels=f"threads={threads}",
-            reason=f"{threads} threads and the load generator need {threads + 1} CPUs of {cpus}",
-        )
-        for threads in part.factors.threads
-        if threads > most
-    ]
-    for model, precision in itertools.product(part.factors.model, part.factors.precision):
-        if precision not in precisions[model]:
-            excluded.append(
-                Excluded(
-                    scenario=scenario.name,
-                    levels=f"model={model} precision={precision}",
-                    reason=f"{model} exists in {', '.join(precisions[model])} only",
-                )
-            )
-            continue
-        found += [
-            Configuration(
-                scenario=scenario.name,
-                model=model,
-                precision=precision,
-                batch=batch,
-                threads=threads,
-            )
-            for batch, threads in itertools.product(part.factors.batch, part.factors.threads)
-            if threads <= most
-        ]
-    if not found:
-        raise SpecError(
-            subject,
-            place=place,
-            found="no combination that can exist",
-            expected="at least one",
-            remedy="; ".join(entry.reason for entry in excluded),
-        )
-    return found, excluded
-
-
-def _known(levels: Sequence[str], known: Sequence[str], subject: str, place: str) -> None:
-    for level in levels:
-        if level not in known:
-            near = difflib.get_close_matches(level, known, n=1)
-            raise SpecError(
-                subject,
-                place=place,
-                found=f"'{level}'",
-                expected=f"one of {', '.join(known)}",
-                remedy=f"did you mean '{near[0]}'?" if near else None,
-            )
-
-
-def _once(levels: Sequence[object], subject: str, place: str) -> None:
-    for level in levels:
-        if levels.count(level) > 1:
-            raise SpecError(
-                subject,
-                place=place,
-                found=f"{level} twice",
-                expected="each level once",
-                remedy="`repeats` measures a level more often",
-            )
-
-
-def _one_each(part: ScenarioSpec, subject: str, place: str) -> None:
-    """Refuse levels between which nobody could switch a server that runs already."""
-    for name in ("precision", "batch", "threads"):
-        levels = getattr(part.factors, name)
-        if len(levels) > 1:
-            raise SpecError(
-                subject,
-                place=f"{place}.{name}",
-                found=f"{len(levels)} levels with an endpoint",
-                expected="one, the server's own",
-                remedy="measure each server in a campaign of its own, or leave the endpoint out",
-            )
-
-
-def _check_loads(spec: CampaignSpec, subject: str) -> None:
-    _once([str(load) for load in spec.loads], subject, "loads")
-    needed = requests_needed(spec.slo.percentile)
-    longest_s = max(spec.trial.window_s, spec.trial.warmup_max_s)
-    for index, load in enumerate(spec.loads):
-        if load.rate_hz * spec.trial.window_s < needed:
-            raise SpecError(
-                subject,
-                place=f"loads[{index}].rate_hz",
-                found=f"{load.rate_hz * spec.trial.window_s:g} requests in a window",
-                expected=f"at least {needed}, for an interval of the "
-                f"{100 * spec.slo.percentile:g}th percentile",
-                remedy=f"set trial.window_s to {1.3 * needed / load.rate_hz:.2g} or more, "
-                "or lower slo.percentile",
-            )
-        if load.rate_hz * longest_s > _MOST_REQUESTS:
-            raise SpecError(
-                subject,
-                place=f"loads[{index}].rate_hz",
-                found=f"{load.rate_hz * longest_s:g} requests in {longest_s:g} s",
-                expected=f"at most {_MOST_REQUESTS:,} in a window or warm-up",
-                remedy="lower the rate, trial.window_s or trial.warmup_max_s",
-            )
+    return trials

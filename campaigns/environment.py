@@ -1,4 +1,4 @@
-"""What the numbers were measured on: hardware, kernel, packages, clock, governor, commit."""
+"""What the numbers were measured on: hardware, kernel, packages, clock, sensors, commit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..profiler.host import Host, abilities, facts
+from ..profiler.host import Host, abilities, facts, text_of
+from .surroundings import Surroundings
 
 __all__ = ["environment"]
 
@@ -19,6 +20,7 @@ _PACKAGES = (
     "onnxruntime",
     "numpy",
     "aiohttp",
+    "httptools",
     "scipy",
     "scikit-learn",
     "pandas",
@@ -49,11 +51,12 @@ def environment(host: Host | None = None) -> dict[str, object]:
         },
         "power_management": {
             "governor": known.governor,
-            "driver": _read(cpu / "cpu0/cpufreq/scaling_driver"),
-            "turbo_off": _read(cpu / "intel_pstate/no_turbo"),
-            "boost": _read(cpu / "cpufreq/boost"),
-            "smt": _read(cpu / "smt/control"),
+            "driver": text_of(cpu / "cpu0/cpufreq/scaling_driver"),
+            "turbo_off": text_of(cpu / "intel_pstate/no_turbo"),
+            "boost": text_of(cpu / "cpufreq/boost"),
+            "smt": text_of(cpu / "smt/control"),
         },
+        "heat": Surroundings(host).facts(),
         "system": {
             "kernel": known.kernel,
             "distribution": _distribution(),
@@ -71,13 +74,6 @@ def environment(host: Host | None = None) -> dict[str, object]:
             "packages": _packages(),
         },
     }
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text().strip()
-    except OSError:
-        return None
 
 
 def _distribution() -> str | None:

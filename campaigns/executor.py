@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import selectors
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from ..errors import TrialError
-from .design import Configuration
+from .child import Child, started
+from .configuration import KNOB_FACTORS, Configuration
+from .kubernetes.pod import RunningPod
 
 __all__ = ["Cores", "RunningService", "split_cores", "start_service"]
 
@@ -53,12 +52,14 @@ class RunningService:
         url: Where to send inference requests.
         startup_s: Time from its start to its readiness; `None`: it ran already.
         binary: Whether it takes binary tensors.
+        pod: The pod that it is, in a cluster.
     """
 
     pid: int | None
     url: str
     startup_s: float | None
     binary: bool = True
+    pod: RunningPod | None = None
 
 
 @contextlib.contextmanager
@@ -69,10 +70,19 @@ def start_service(
     batch_wait_s: float,
     startup_max_s: float,
     cores: Cores,
+    detector: Mapping[str, Any] | None = None,
 ) -> Iterator[RunningService]:
     """Start a service, wait until it is ready, and stop it when the block ends.
 
     The service ends with its standard input, so it never outlives its parent, however that dies.
+
+    Args:
+        model: The ONNX file.
+        configuration: How it answers.
+        batch_wait_s: Longest wait for others of a batch.
+        startup_max_s: How long it may take to become ready.
+        cores: The CPUs it may use.
+        detector: What a user said of it, if it is a detector of theirs.
 
     Raises:
         TrialError: When it does not become ready; the message carries what it printed.
@@ -82,62 +92,50 @@ def start_service(
         *(sys.executable, "-P", "-m", "joulery.campaigns.scenarios.server"),
         *("--model", str(model), "--name", configuration.model),
         *("--batch", str(configuration.batch), "--batch-wait-s", str(batch_wait_s)),
-        *("--threads", str(configuration.threads), "--host", "127.0.0.1", "--port", "0"),
+        *("--threads", str(configuration.threads), "--provider", configuration.provider),
+        *("--host", "127.0.0.1", "--port", "0"),
     ]
+    if detector is not None:
+        command += ["--detector", json.dumps(detector)]
+    for name in KNOB_FACTORS:
+        level = getattr(configuration, name)
+        # Frames that are passed by are not sent, so that the service knows nothing of them.
+        if level is not None and name != "stride":
+            command += [f"--{name.replace('_', '-')}", str(level)]
     began_s = time.monotonic()
-    with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            start_new_session=True,
+    with started(command, cores=cores.service, ask=signal.SIGTERM) as child:
+        ready = _wait_ready(child, startup_max_s, str(configuration))
+        yield RunningService(
+            pid=child.process.pid,
+            url=f"http://127.0.0.1:{ready['port']}/v2/models/{configuration.model}/infer",
+            startup_s=time.monotonic() - began_s,
         )
-        try:
-            # Set before the runtime starts its threads: they inherit it.
-            os.sched_setaffinity(process.pid, cores.service)
-            ready = _wait_ready(process, startup_max_s, errors, str(configuration))
-            yield RunningService(
-                pid=process.pid,
-                url=f"http://127.0.0.1:{ready['port']}/v2/models/{configuration.model}/infer",
-                startup_s=time.monotonic() - began_s,
-            )
-        finally:
-            _stop(process)
 
 
-def _wait_ready(
-    process: subprocess.Popen[bytes], limit_s: float, errors: IO[str], subject: str
-) -> dict[str, int]:
-    assert process.stdout is not None
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        line = process.stdout.readline() if selector.select(limit_s) else b""
+def _wait_ready(child: Child, limit_s: float, subject: str) -> dict[str, Any]:
+    answer = child.answer(limit_s)
+    if answer is not None:
+        return answer
+    found = f"no word of readiness within {limit_s:g} s"
+    remedy: str | None = "trial.startup_max_s allows it more time"
+    if child.is_silent:
+        found, remedy = _end(child.process)
+    child.kill()
+    raise TrialError(
+        f"service {subject}",
+        found=child.last_word() or found,
+        expected="a service that becomes ready",
+        remedy=remedy,
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> tuple[str, str | None]:
+    """Return how a process ended before its time, and what to do about it."""
     try:
-        answer: dict[str, int] = json.loads(line)
-    except ValueError:
-        process.kill()
-        process.wait()
-        errors.seek(0)
-        said = errors.read().strip().splitlines()
-        raise TrialError(
-            f"service {subject}",
-            found=said[-1] if said else f"no word of readiness within {limit_s:g} s",
-            expected="a service that becomes ready",
-            remedy="trial.startup_max_s allows it more time",
-        ) from None
-    return answer
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask, then insist; nothing of the process group stays behind."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_STOP_S)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            stream.close()
+        code = process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        return "a service that closed its output", None
+    if code >= 0:
+        return f"its end, with exit code {code}", None
+    name = signal.Signals(-code).name
+    return f"its end by {name}", "see whether memory ran out" if name == "SIGKILL" else None

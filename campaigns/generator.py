@@ -1,49 +1,34 @@
-"""The open-loop load generator: a process of its own that sends on schedule and never waits.
+"""The load generator: processes of its own that send on schedule and never wait for each other.
 
-Latency counts from the intended send time, so a late send is part of it. How late each request was
-sent is recorded too: a trial whose generator could not keep up is not valid.
+Latency counts from the moment a request became due, so a late send is part of it. How late each
+request was sent is recorded too: a trial whose generator could not keep up is not valid.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import gc
 import multiprocessing
-import selectors
 import signal
 import time
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from typing import Any, Self
 
-import aiohttp
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import TrialError
-from ..profiler.oip import (
-    InferenceResponse,
-    Message,
-    ProtocolError,
-    decode_response,
-    encode_request,
-)
+from ..profiler.oip import encode_request
+from .answers import Answers, gather
+from .generator_worker import Encoding, Served, serve
 from .scenarios.base import Workload
-from .schedule import Schedule
+from .schedule import AnySchedule
 
 __all__ = ["Answers", "LoadGenerator", "LoadPlan", "Warmup"]
 
 _LEAD_S = 0.03
 """Between announcing a start and the start: time for the meter to open its window."""
-_IN_FLIGHT = 900
-"""`select` takes 1,024 descriptors; past this, requests wait, and their send lag shows it."""
-_PATIENCE_S = 60.0
+_ROUND_LEAD_S = 0.002
 _STEADY_FLOOR_S = 0.0003
 """Medians closer than this agree: it is what a scheduler's tick does to a short answer."""
-
-_Encoding = tuple[str, bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,20 +43,20 @@ class LoadPlan:
         warmup_max_s: After this no further round begins.
         window: The measured requests.
         steady_ratio: Two rounds agree when their median latencies differ by less, relative.
-        timeout_s: An answer later than this after its intended time failed.
+        timeout_s: An answer later than this after its request was ready to be sent failed.
     """
 
     url: str
     workload: str
     binary: bool = True
-    warmup: tuple[Schedule, ...]
+    warmup: tuple[AnySchedule, ...]
     warmup_max_s: float
-    window: Schedule
+    window: AnySchedule
     steady_ratio: float
     timeout_s: float
 
     @property
-    def encoding(self) -> _Encoding:
+    def encoding(self) -> Encoding:
         """What makes an encoded request another one: workload, and whether it is binary."""
         return self.workload, self.binary
 
@@ -91,60 +76,53 @@ class Warmup:
     start_s: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
-    """What came back in the window, request by request.
+class LoadGenerator:
+    """The generator's processes, seen from the campaign. Use it as a context manager.
 
     Args:
-        sent_s: Shape (requests,): actual send times from the window's start, seconds.
-        done_s: Shape (requests,): when the answer was complete; NaN where there is none.
-        status: `ok`, or what went wrong, per request.
-        outputs: Output tensors of the answered requests, in request order along axis 0.
-        batch_served: Shape (requests,): requests answered in the same model run, 0 if unknown.
+        processes: How many share the requests.
     """
 
-    sent_s: NDArray[np.float64]
-    done_s: NDArray[np.float64]
-    status: tuple[str, ...]
-    outputs: Mapping[str, NDArray[np.generic]]
-    batch_served: NDArray[np.int64]
-
-
-class LoadGenerator:
-    """The generator's process, seen from the campaign. Use it as a context manager."""
-
-    def __init__(self) -> None:
-        self._given: dict[_Encoding, set[int]] = {}
+    def __init__(self, *, processes: int = 1) -> None:
+        self._given: dict[Encoding, set[int]] = {}
+        self._start_s = 0.0
+        self._is_gone = False
         context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_serve, args=(theirs,), daemon=True, name="joulery-generator"
-        )
+        pipes = [context.Pipe() for _ in range(processes)]
+        self._pipes = [ours for ours, _ in pipes]
+        self._processes = [
+            context.Process(
+                target=serve, args=(theirs,), daemon=True, name=f"joulery-generator-{index}"
+            )
+            for index, (_, theirs) in enumerate(pipes)
+        ]
 
     def __enter__(self) -> Self:
-        """Start the process and wait until it listens."""
-        # Ctrl-C is the campaign's to handle; the process inherits the mask from its first moment.
+        """Start the processes and wait until they listen."""
+        # Ctrl-C is the campaign's to handle; a process inherits the mask from its first moment.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            self._process.start()
+            for process in self._processes:
+                process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._receive()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the process."""
-        with contextlib.suppress(OSError):
-            self._pipe.send(("stop", None))
-        self._process.join(1.0)
-        self._process.kill()
-        self._process.join()
+        """End the processes."""
+        for pipe in self._pipes:
+            with contextlib.suppress(OSError):
+                pipe.send(("stop", None))
+        for process in self._processes:
+            process.join(1.0)
+            process.kill()
+            process.join()
 
     @property
-    def pid(self) -> int:
-        """The process, for metering."""
-        assert self._process.pid is not None
-        return self._process.pid
+    def pids(self) -> tuple[int, ...]:
+        """The processes, for metering."""
+        return tuple(process.pid for process in self._processes if process.pid is not None)
 
     def prepare(self, plan: LoadPlan, workload: Workload) -> None:
         """Give the generator the requests it does not have yet, encoded ahead of the load."""
@@ -156,7 +134,7 @@ class LoadGenerator:
                 sample: encode_request(workload.inputs(sample), binary=plan.binary)
                 for sample in missing
             }
-            self._ask("bodies", (plan.encoding, bodies))
+            self._ask("bodies", *[(plan.encoding, bodies)] * len(self._pipes))
             given |= missing
 
     def begin(self, plan: LoadPlan) -> Warmup:
@@ -165,230 +143,81 @@ class LoadGenerator:
         Raises:
             TrialError: When the generator failed.
         """
-        answer: Warmup = self._ask("plan", plan)
-        return answer
+        of = len(self._pipes)
+        served = [
+            Served(
+                url=plan.url,
+                encoding=plan.encoding,
+                timeout_s=plan.timeout_s,
+                index=index,
+                of=of,
+            )
+            for index in range(of)
+        ]
+        self._ask("open", *served)
+        medians_s: list[float] = []
+        steady = False
+        latest_s = time.monotonic() + plan.warmup_max_s
+        for schedule in plan.warmup:
+            if time.monotonic() >= latest_s:
+                break
+            start_s = time.monotonic() + _ROUND_LEAD_S
+            rounds = self._ask("round", *[(schedule.part(i, of), start_s) for i in range(of)])
+            latency_s = np.concatenate(rounds)
+            medians_s.append(float(np.median(latency_s)) if len(latency_s) else float("nan"))
+            steady = _agree(medians_s, plan.steady_ratio)
+            if steady:
+                break
+        self._ask("arm", *[plan.window.part(index, of) for index in range(of)])
+        self._start_s = time.monotonic() + _LEAD_S
+        self._send("window", *[self._start_s] * of)
+        return Warmup(medians_s=tuple(medians_s), steady=steady, start_s=self._start_s)
 
     def finish(self) -> float:
         """Wait for the last answer of the window; return the monotonic time, seconds."""
-        answer: float = self._receive()
-        return answer
+        return float(max(self._receive()))
 
     def collect(self) -> Answers:
         """Return the answers, decoded now, so that decoding takes no time from the window."""
-        answer: Answers = self._ask("collect", None)
-        return answer
+        return gather(self._ask("collect", *[None] * len(self._pipes)), start_s=self._start_s)
 
     @property
     def alive(self) -> bool:
-        """Whether the process still runs."""
-        return self._process.is_alive()
+        """Whether every process still runs."""
+        return not self._is_gone and all(process.is_alive() for process in self._processes)
 
-    def _ask(self, verb: str, argument: object) -> Any:
-        try:
-            self._pipe.send((verb, argument))
-        except OSError:
-            raise _ended() from None
+    def _ask(self, verb: str, *arguments: object) -> list[Any]:
+        self._send(verb, *arguments)
         return self._receive()
 
-    def _receive(self) -> Any:
-        try:
-            kind, value = self._pipe.recv()
-        except (EOFError, OSError):
-            raise _ended() from None
-        if kind == "error":
-            raise TrialError("load generator", found=value)
-        return value
-
-
-def _ended() -> TrialError:
-    return TrialError(
-        "load generator",
-        found="its process ended",
-        expected="a process that runs as long as the campaign",
-        remedy="see whether memory ran out; --resume goes on with the campaign",
-    )
-
-
-def _serve(pipe: Connection) -> None:
-    """The process: take verbs from the pipe until it closes."""
-    # epoll rounds a timeout up to a millisecond; select does not, and a send should not be late.
-    loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
-    worker = _Worker(pipe)
-    with contextlib.suppress(EOFError, KeyboardInterrupt, BrokenPipeError):
-        pipe.send(("ready", None))
-        while True:
-            verb, argument = pipe.recv()
-            if verb == "stop":
-                break
+    def _send(self, verb: str, *arguments: object) -> None:
+        """Give each process its argument."""
+        for pipe, argument in zip(self._pipes, arguments, strict=True):
             try:
-                if verb == "bodies":
-                    worker.bodies.setdefault(argument[0], {}).update(argument[1])
-                    pipe.send(("done", None))
-                elif verb == "plan":
-                    loop.run_until_complete(worker.run(argument))
-                elif verb == "collect":
-                    pipe.send(("answers", worker.collect()))
-            except (aiohttp.ClientError, OSError, ValueError) as error:
-                pipe.send(("error", f"{type(error).__name__}: {error}"))
+                pipe.send((verb, argument))
+            except OSError:
+                raise self._gone() from None
 
-
-@dataclass(slots=True)
-class _Exchange:
-    """One request on its way: times are monotonic seconds."""
-
-    intended_s: float
-    sent_s: float = float("nan")
-    done_s: float = float("nan")
-    status: str = "unsent"
-    raw: Message | None = None
-
-
-class _Worker:
-    """Sends one plan after the other."""
-
-    def __init__(self, pipe: Connection) -> None:
-        self.bodies: dict[_Encoding, dict[int, Message]] = {}
-        self._pipe = pipe
-        self._slots = asyncio.Semaphore(_IN_FLIGHT)
-        self._start_s = 0.0
-        self._exchanges: list[_Exchange] = []
-
-    async def run(self, plan: LoadPlan) -> None:
-        """Warm up, announce the window, send it, and say when the last answer came."""
-        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_PATIENCE_S)
-        # A server that compresses spends time on what nobody asks for.
-        headers = {"Accept-Encoding": "identity"}
-        async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
-            medians_s: list[float] = []
-            steady = False
-            latest_s = time.monotonic() + plan.warmup_max_s
-            for schedule in plan.warmup:
-                if time.monotonic() >= latest_s:
-                    break
-                done = await self._send(session, plan, schedule, time.monotonic() + 0.001)
-                medians_s.append(_median_latency_s(done))
-                steady = _agree(medians_s, plan.steady_ratio)
-                if steady:
-                    break
-            with _uncollected():
-                self._start_s = time.monotonic() + _LEAD_S
-                warm = Warmup(medians_s=tuple(medians_s), steady=steady, start_s=self._start_s)
-                self._pipe.send(("warm", warm))
-                self._exchanges = await self._send(session, plan, plan.window, self._start_s)
-                self._pipe.send(("finished", time.monotonic()))
-
-    def collect(self) -> Answers:
-        """Decode the answers of the last window."""
-        decoded = _alike([_decode(exchange) for exchange in self._exchanges], self._exchanges)
-        answered = [answer for answer in decoded if answer is not None]
-        names = answered[0].outputs if answered else {}
-        return Answers(
-            sent_s=np.array([e.sent_s for e in self._exchanges]) - self._start_s,
-            done_s=np.array([e.done_s for e in self._exchanges]) - self._start_s,
-            status=tuple(exchange.status for exchange in self._exchanges),
-            outputs={
-                name: np.concatenate([answer.outputs[name] for answer in answered])
-                for name in names
-            },
-            batch_served=np.array([_batch(answer) for answer in decoded], dtype=np.int64),
-        )
-
-    async def _send(
-        self,
-        session: aiohttp.ClientSession,
-        plan: LoadPlan,
-        schedule: Schedule,
-        start_s: float,
-    ) -> list[_Exchange]:
-        """Send each request at its time, whatever became of the others; wait for all answers."""
-        exchanges = [_Exchange(intended_s=start_s + float(t)) for t in schedule.intended_s]
-        tasks = []
-        for exchange, sample in zip(exchanges, schedule.samples, strict=True):
-            delay_s = exchange.intended_s - time.monotonic()
-            if delay_s > 0:
-                await asyncio.sleep(delay_s)
-            body = self.bodies[plan.encoding][int(sample)]
-            tasks.append(asyncio.create_task(self._exchange(session, plan, body, exchange)))
-        await asyncio.gather(*tasks)
-        return exchanges
-
-    async def _exchange(
-        self,
-        session: aiohttp.ClientSession,
-        plan: LoadPlan,
-        message: Message,
-        exchange: _Exchange,
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        late_s = time.monotonic() - exchange.intended_s
+    def _receive(self) -> list[Any]:
+        """Return one answer of each process; all are read before one is judged."""
         try:
-            async with asyncio.timeout_at(loop.time() + plan.timeout_s - late_s), self._slots:
-                exchange.sent_s = time.monotonic()
-                async with session.post(
-                    plan.url, data=message.body, headers=message.headers
-                ) as response:
-                    body = await response.read()
-                    exchange.done_s = time.monotonic()
-                    if response.status == 200:
-                        exchange.status = "ok"
-                        exchange.raw = Message(headers=dict(response.headers), body=body)
-                    else:
-                        exchange.status = f"HTTP {response.status}"
-        except TimeoutError:
-            exchange.status = "timeout"
-        except aiohttp.ClientError as error:
-            exchange.status = type(error).__name__
+            answers = [pipe.recv() for pipe in self._pipes]
+        except (EOFError, OSError):
+            raise self._gone() from None
+        for kind, value in answers:
+            if kind == "error":
+                raise TrialError("load generator", found=value)
+        return [value for _, value in answers]
 
-
-@contextlib.contextmanager
-def _uncollected() -> Iterator[None]:
-    """Let the garbage collector interrupt no window; what it skipped, it sees afterwards."""
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.unfreeze()
-
-
-def _decode(exchange: _Exchange) -> InferenceResponse | None:
-    """Decode an answer; one that breaks the protocol is no answer."""
-    if exchange.raw is None:
-        return None
-    try:
-        return decode_response(exchange.raw)
-    except ProtocolError as error:
-        exchange.status = f"malformed answer: {error}"
-        return None
-
-
-def _alike(
-    decoded: list[InferenceResponse | None], exchanges: list[_Exchange]
-) -> list[InferenceResponse | None]:
-    """Leave out answers with other outputs than the first has: they cannot be put together."""
-    forms = [
-        None if one is None else {name: tensor.shape[1:] for name, tensor in one.outputs.items()}
-        for one in decoded
-    ]
-    first = next((form for form in forms if form is not None), None)
-    for index, form in enumerate(forms):
-        if form is not None and form != first:
-            exchanges[index].status = "malformed answer: other outputs than the first"
-            decoded[index] = None
-    return decoded
-
-
-def _batch(answer: InferenceResponse | None) -> int:
-    """Return how many requests the same model run answered, where the server says so."""
-    told = None if answer is None else answer.parameters.get("batch")
-    return told if type(told) is int and 0 < told < 2**31 else 0
-
-
-def _median_latency_s(exchanges: list[_Exchange]) -> float:
-    answered = [e.done_s - e.intended_s for e in exchanges if e.status == "ok"]
-    return float(np.median(answered)) if answered else float("nan")
+    def _gone(self) -> TrialError:
+        """Remember that a process ended: its pipe closes before the kernel says so."""
+        self._is_gone = True
+        return TrialError(
+            "load generator",
+            found="its process ended",
+            expected="a process that runs as long as the campaign",
+            remedy="see whether memory ran out; --resume goes on with the campaign",
+        )
 
 
 def _agree(medians_s: list[float], ratio: float) -> bool:

@@ -1,15 +1,16 @@
 """What a campaign remembers between two breaths: a SQLite journal that a kill cannot corrupt.
 
-A finished trial's rows are on disk before the journal says it is finished, so a kill loses at most
-the trial that was running. One runner at a time holds the campaign's lock; the kernel drops it with
-the process.
+A finished trial's rows are on disk before the journal says it is finished, so a kill, or the end of
+power, loses at most the trial that was running. One runner at a time holds the campaign's lock; the
+kernel drops it with the process.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import errno
 import json
+import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,9 +19,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import SpecError, TrialError
+from ..datasets.folder import to_disk
+from ..datasets.lock import locked
+from ..errors import TrialError
 
-__all__ = ["Journal", "campaign_lock", "check_same"]
+__all__ = ["Journal", "campaign_lock", "room_asked"]
+
+_TABLES = ("requests", "energy")
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_LEAST_BYTES = 256 * 1024
+"""With less than this SQLite speaks of I/O errors, and means that there is no room."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -36,10 +44,10 @@ def campaign_lock(folder: Path) -> Iterator[None]:
         TrialError: When another process runs this campaign.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as handle:
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            held.enter_context(locked(folder / "lock"))
+        except (BlockingIOError, FileNotFoundError):
             raise TrialError(
                 str(folder),
                 found="another process that runs this campaign",
@@ -47,6 +55,33 @@ def campaign_lock(folder: Path) -> Iterator[None]:
                 remedy="wait for it, or give this run another --out",
             ) from None
         yield
+
+
+@contextlib.contextmanager
+def room_asked(folder: Path) -> Iterator[None]:
+    """Say so when a disk has no room for a campaign, whoever in the block writes to it.
+
+    Args:
+        folder: Where the campaign is written, for the message; a file that is known is named.
+
+    Raises:
+        TrialError: When the disk, or the user's share of it, is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise _full(Path(error.filename).parent if error.filename else folder) from error
+
+
+def _full(folder: Path) -> TrialError:
+    return TrialError(
+        str(folder),
+        found="no room left on its disk",
+        expected="room for the campaign and its dataset",
+        remedy="make room there; what is finished is kept, and --resume goes on with it",
+    )
 
 
 class Journal:
@@ -100,25 +135,22 @@ class Journal:
         self, number: int, row: Mapping[str, object], *, requests: pa.Table, energy: pa.Table
     ) -> None:
         """Record a finished trial: its tables first, then the word that it is finished."""
-        for name, table in (("requests", requests), ("energy", energy)):
-            path = self.part(name, number)
-            path.parent.mkdir(exist_ok=True)
-            scratch = path.with_suffix(".tmp")
-            pq.write_table(table, scratch, compression="zstd")
-            scratch.replace(path)
+        with self._guarded():
+            for name, table in zip(_TABLES, (requests, energy), strict=True):
+                _write(table, self.part(name, number))
         with self._transaction():
             self._db.execute(
                 "INSERT INTO trial VALUES (?, ?)", (number, json.dumps(dict(row), allow_nan=False))
             )
 
     def forget_incomplete(self) -> None:
-        """Forget trials whose tables are gone, so that they are measured again."""
-        names = ("requests", "energy")
-        lost = [
-            (number,)
-            for number in self.trials()
-            if not all(self.part(name, number).exists() for name in names)
-        ]
+        """Forget trials whose tables are gone or torn, so that they are measured again."""
+        with self._guarded():
+            lost = [
+                (number,)
+                for number in self.trials()
+                if not all(_is_whole(self.part(name, number)) for name in _TABLES)
+            ]
         with self._transaction():
             self._db.executemany("DELETE FROM trial WHERE number = ?", lost)
 
@@ -129,13 +161,25 @@ class Journal:
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
         try:
-            yield
-        except sqlite3.Error as error:
+            with room_asked(self.folder):
+                yield
+        except (sqlite3.Error, OSError) as error:
+            if isinstance(error, sqlite3.Error) and self._is_short(error):
+                raise _full(self.folder) from None
             raise TrialError(
                 str(self.folder / "journal.sqlite"),
                 found=str(error),
                 expected="a campaign's journal on a disk with room",
             ) from None
+
+    def _is_short(self, error: sqlite3.Error) -> bool:
+        """Whether it is for want of room that SQLite failed."""
+        code = getattr(error, "sqlite_errorcode", None)
+        if code is None:
+            return False
+        free_bytes = shutil.disk_usage(self.folder).free
+        is_io = code & 0xFF in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+        return code == sqlite3.SQLITE_FULL or (is_io and free_bytes < _LEAST_BYTES)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -149,31 +193,25 @@ class Journal:
             self._db.execute("COMMIT")
 
 
-def check_same(before: Mapping[str, Any], now: Mapping[str, Any], subject: str) -> None:
-    """Refuse to resume a campaign whose specification or data changed.
-
-    Raises:
-        SpecError: With each key that changed, and how.
-    """
-    changes = list(_changes(before, now, ""))
-    if changes:
-        raise SpecError(
-            subject,
-            place="--resume",
-            found="changes since the campaign began: " + "; ".join(changes),
-            expected="the same specification and data",
-            remedy="undo them, or start anew with another --out",
-        )
+def _write(table: pa.Table, path: Path) -> None:
+    """Write a table that is there whole or not at all, and wait until the disk has it."""
+    path.parent.mkdir(exist_ok=True)
+    scratch = path.with_suffix(".tmp")
+    try:
+        with scratch.open("wb") as file:
+            pq.write_table(table, file, compression="zstd")
+        to_disk(scratch)
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+    to_disk(path.parent)
 
 
-def _changes(before: Any, now: Any, place: str) -> Iterator[str]:
-    """Yield `place: before -> now` for each value that differs."""
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        for key in sorted(before.keys() | now.keys()):
-            where = f"{place}.{key}" if place else str(key)
-            yield from _changes(before.get(key), now.get(key), where)
-    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        for index, (old, new) in enumerate(zip(before, now, strict=True)):
-            yield from _changes(old, new, f"{place}[{index}]")
-    elif before != now:
-        yield f"{place}: {json.dumps(before)} -> {json.dumps(now)}"
+def _is_whole(path: Path) -> bool:
+    """Whether a table is there to its end; one that may not be read is another matter."""
+    try:
+        pq.read_metadata(path)
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return False
+    return True

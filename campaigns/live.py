@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter, deque
-from collections.abc import Mapping
-from typing import Any, Protocol, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
+from .cells import around_of
 from .design import PlannedTrial
+from .observer import PHASES, Pace, device_power_w, reason_names
 
-__all__ = ["LiveScreen", "Observer", "PlainLog"]
+__all__ = ["LiveScreen", "PlainLog"]
 
 _RECENT = 8
 _SPARKS = "▁▂▃▄▅▆▇█"
-_PHASES = ("start", "idle before", "warm-up", "window", "idle after", "stop")
-
-
-class Observer(Protocol):
-    """Who is told how a campaign goes."""
-
-    def begin(self, title: str, total: int, done: int, energy: str) -> None:
-        """The campaign starts or resumes: how many trials, how many are done, which energy."""
-
-    def trial(self, planned: PlannedTrial, total: int) -> None:
-        """A trial starts; `total` counts retries too."""
-
-    def phase(self, name: str) -> None:
-        """The running trial enters a phase."""
-
-    def finished(self, row: Mapping[str, Any]) -> None:
-        """A trial is recorded."""
-
-    def note(self, text: str) -> None:
-        """Something worth a line."""
+_SPARK_TRIALS = 40
 
 
 class PlainLog:
@@ -70,7 +52,7 @@ class PlainLog:
         verdict = row["verdict"] if row["reasons"] is None else f"invalid: {row['reasons']}"
         self.note(
             f"{row['trial']:>4}/{self._total} {row['scenario']} {row['configuration']} "
-            f"{row['load']} | p95 {_milli(row['latency_p95_s'])} ms | "
+            f"{around_of(row)} | p95 {_milli(row['latency_p95_s'])} ms | "
             f"{_milli(row['inference_energy_j'])} mJ | "
             f"{row['quality_figure']} {_figure(row['quality_value'])} | {verdict}"
         )
@@ -90,12 +72,12 @@ class LiveScreen:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._recent: deque[Mapping[str, Any]] = deque(maxlen=_RECENT)
-        self._latencies: deque[float] = deque(maxlen=40)
+        self._curves: deque[tuple[float | None, float | None]] = deque(maxlen=_SPARK_TRIALS)
         self._verdicts: Counter[str] = Counter()
         self._planned: PlannedTrial | None = None
         self._phase = ""
         self._title, self._energy = "", ""
-        self._began_s, self._here = time.monotonic(), 0
+        self._pace = Pace()
         self._progress = Progress(
             TextColumn("[bold]trials"),
             BarColumn(bar_width=None),
@@ -123,13 +105,14 @@ class LiveScreen:
     def begin(self, title: str, total: int, done: int, energy: str) -> None:
         """Show the head."""
         self._title, self._energy = title, energy
-        self._began_s = time.monotonic()
+        self._pace.begin(total, done)
         self._progress.update(self._task, total=total, completed=done)
         self._live.update(self._draw())
 
     def trial(self, planned: PlannedTrial, total: int) -> None:
         """Show the trial that runs."""
         self._planned = planned
+        self._pace.total = total
         self._progress.update(self._task, total=total)
         self._live.update(self._draw())
 
@@ -142,13 +125,9 @@ class LiveScreen:
         """Add a trial to the list."""
         self._recent.append(row)
         self._verdicts[row["verdict"]] += 1
-        if row["latency_p95_s"] is not None:
-            self._latencies.append(row["latency_p95_s"])
-        self._here += 1
-        task = self._progress.tasks[0]
-        left = (task.total or 0) - task.completed - 1
-        eta_s = left * (time.monotonic() - self._began_s) / self._here
-        self._progress.update(self._task, advance=1, eta=f"about {_duration(eta_s)} left")
+        self._curves.append((row["latency_p95_s"], device_power_w(row)))
+        left = f"about {_duration(self._pace.finished())} left"
+        self._progress.update(self._task, advance=1, eta=left)
         self._live.update(self._draw())
 
     def note(self, text: str) -> None:
@@ -156,8 +135,8 @@ class LiveScreen:
         self._console.print(text, highlight=False, markup=False)
 
     def _draw(self) -> RenderableType:
-        parts: list[RenderableType] = [self._progress, self._now(), self._table(), self._foot()]
-        return Panel(Group(*parts), title=self._title or "joulery", border_style="cyan")
+        parts = Group(self._progress, self._now(), self._table(), self._trends(), self._foot())
+        return Panel(parts, title=self._title or "joulery", border_style="cyan")
 
     def _now(self) -> Text:
         if self._planned is None:
@@ -167,9 +146,9 @@ class LiveScreen:
             (f"{planned.number}", "bold"),
             f"  block {planned.block}  {planned.configuration.scenario}  ",
             (str(planned.configuration), "bold"),
-            f"  {planned.load}\n   ",
+            f"  {around_of(planned.under)}\n   ",
         )
-        for name in _PHASES:
+        for name in PHASES:
             line.append(f" {name} ", style="reverse cyan" if name == self._phase else "dim")
         return line
 
@@ -189,23 +168,41 @@ class LiveScreen:
                     no_wrap=True,
                     overflow="ellipsis",
                 ),
-                f"{row['rate_hz']:g} Hz",
+                _load(row),
                 _milli(row["latency_p95_s"]),
                 _milli(row["inference_energy_j"]),
                 _figure(row["quality_value"]),
-                Text("valid", "green") if good else Text(row["reasons"].split(" ")[0], "yellow"),
+                Text("valid", "green") if good else Text(reason_names(row)[0], "yellow"),
             )
         for _ in range(_RECENT - len(self._recent)):
             table.add_row("")
         return table
 
+    def _trends(self) -> Table:
+        """Draw latency and power, a column for each of the last trials; blank where unknown."""
+        latencies_s, powers_w = ([pair[which] for pair in self._curves] for which in (0, 1))
+        table = Table.grid("", "", Column(justify="right"), padding=(0, 1))
+        for name, values, scale in (
+            ("p95 latency, ms", latencies_s, 1e3),
+            ("power with idle, W", powers_w, 1.0),
+        ):
+            if any(value is not None for value in values):
+                now = "-" if values[-1] is None else f"{scale * values[-1]:.2f}"
+                table.add_row(Text(name, "dim"), Text(_sparkline(values), "cyan"), now)
+        return table
+
     def _foot(self) -> Text:
         verdicts = ", ".join(f"{count} {name}" for name, count in sorted(self._verdicts.items()))
         return Text.assemble(
-            (f"p95 latency {_sparkline(self._latencies)}  ", "cyan"),
             (f"{verdicts or 'no trial yet'}  ", "bold"),
             (f"energy {self._energy}", "yellow" if "estimated" in self._energy else "dim"),
         )
+
+
+def _load(row: Mapping[str, Any]) -> str:
+    """Return what a service was under, as short as a column needs it."""
+    load = row["arrival"] if row["rate_hz"] is None else f"{row['rate_hz']:g} Hz"
+    return around_of({**row, "load": load})
 
 
 def _milli(value: float | None) -> str:
@@ -221,8 +218,10 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def _sparkline(values: deque[float]) -> str:
-    if not values:
-        return ""
-    top = max(values)
-    return "".join(_SPARKS[round((len(_SPARKS) - 1) * value / top)] for value in values)
+def _sparkline(values: Sequence[float | None]) -> str:
+    """Return a bar for each value, from zero to the largest; a blank for what is not known."""
+    top = max((value for value in values if value), default=1.0)
+    return "".join(
+        " " if value is None else _SPARKS[round((len(_SPARKS) - 1) * value / top)]
+        for value in values
+    )

@@ -17,11 +17,18 @@ from ..profiler.meter import WindowResult
 from ..profiler.power_model import PowerModel
 from ..profiler.quantities import Energy
 from ..profiler.sources import Kind
+from .circumstances import Circumstances
+from .configuration import FACTORS
 from .design import PlannedTrial
 from .executor import RunningService
 from .generator import Answers, Warmup
+from .imposed.frequency import FrequencyLimits
+from .kubernetes.energy import PodEnergy
+from .network.running import LinkReport
 from .results import rows_to_table, scenario_requests_table
-from .scenarios.base import Assessment, Scenario
+from .scenarios.base import Assessment, Scenario, Workload
+from .scenarios.exits import CONFIDENCE, EXIT
+from .scenarios.model_hash import model_sha256
 from .schedule import Schedule
 from .verdict import Evidence
 
@@ -29,11 +36,15 @@ __all__ = [
     "Observed",
     "energy_facts",
     "energy_rows",
+    "environment_facts",
     "evidence",
     "identity",
     "latency_facts",
+    "link_facts",
+    "model_facts",
     "quality_facts",
     "request_rows",
+    "within_ratio",
 ]
 
 _PERCENTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
@@ -47,9 +58,13 @@ class Observed:
         started_at: Wall time, ISO 8601.
         service: The service.
         warmup: What the warm-up saw; its start is time zero of the rows.
-        schedule: The requests of the window.
+        schedule: The requests of the window; in a closed loop, those that came about.
         answers: What came back.
-        windows: The meter's reading of each phase.
+        windows: The meter's reading of each phase, of this machine.
+        circumstances: What changed around the trial.
+        pod: What is known of the energy of a pod, where the service is one.
+        link: What the emulated network did, where there is one.
+        limits: What the kernel said of the CPUs' frequency, in an environment.
     """
 
     started_at: str
@@ -58,6 +73,10 @@ class Observed:
     schedule: Schedule
     answers: Answers
     windows: Mapping[str, WindowResult]
+    circumstances: Circumstances
+    pod: PodEnergy | None = None
+    link: LinkReport | None = None
+    limits: FrequencyLimits | None = None
 
 
 def identity(planned: PlannedTrial) -> dict[str, Any]:
@@ -70,24 +89,35 @@ def identity(planned: PlannedTrial) -> dict[str, Any]:
         "repeat": planned.repeat,
         "scenario": configuration.scenario,
         "configuration": str(configuration),
-        "model": configuration.model,
-        "precision": configuration.precision,
-        "batch": configuration.batch,
-        "threads": configuration.threads,
-        "load": str(planned.load),
+        **{name: getattr(configuration, name) for name in FACTORS},
         "arrival": planned.load.arrival,
         "rate_hz": planned.load.rate_hz,
+        **planned.under,
     }
+
+
+def model_facts(planned: PlannedTrial, workload: Workload) -> dict[str, Any]:
+    """Return the columns that say which file the model was."""
+    path = workload.model_path(planned.configuration.model, planned.configuration.precision)
+    return {"model_file": path.name, "model_sha256": model_sha256(path)}
 
 
 def latency_facts(
     observed: Observed, answered: NDArray[np.bool_], latency_s: NDArray[np.float64]
 ) -> dict[str, Any]:
-    """Return the columns of requests and latency."""
+    """Return the columns of requests and latency.
+
+    Args:
+        observed: What was measured.
+        answered: Shape (requests,): which were answered.
+        latency_s: Shape (queries,): of each answered query, seconds.
+    """
     window = observed.windows["window"]
     count = int(answered.sum())
-    lag_s = observed.answers.sent_s - observed.schedule.intended_s
+    lag_s = observed.answers.lag_s
     sent = lag_s[np.isfinite(lag_s)]
+    # The meter may have opened its window a moment after the load began.
+    answered_s = float(np.max(observed.answers.done_s[answered], initial=window.duration_s))
     facts: dict[str, Any] = {
         "started_at": observed.started_at,
         "startup_s": observed.service.startup_s,
@@ -96,12 +126,12 @@ def latency_facts(
         "requests_sent": len(answered),
         "requests_answered": count,
         "requests_failed": len(answered) - count,
-        "throughput_hz": count / window.duration_s,
+        "throughput_hz": count / answered_s,
         "send_lag_p99_s": float(np.quantile(sent, 0.99)) if len(sent) else None,
-        "latency_mean_s": float(np.mean(latency_s[answered])) if count else None,
+        "latency_mean_s": float(np.mean(latency_s)) if len(latency_s) else None,
     }
     for name, percentile in _PERCENTILES.items():
-        found = quantile(latency_s[answered], percentile)
+        found = quantile(latency_s, percentile)
         facts |= {
             f"latency_{name}_s": None if found is None else found.value_s,
             f"latency_{name}_low_s": None if found is None else found.low_s,
@@ -110,14 +140,60 @@ def latency_facts(
     return facts
 
 
+def within_ratio(
+    latency_s: NDArray[np.float64], answered: NDArray[np.bool_], objective_s: float
+) -> float | None:
+    """Return the share of requests that were answered in time; `None` without requests.
+
+    Args:
+        latency_s: Shape (requests,): seconds; of those that were not answered anything.
+        answered: Shape (requests,): which were answered.
+        objective_s: The latency to keep, seconds.
+    """
+    if not len(answered):
+        return None
+    return int((latency_s[answered] <= objective_s).sum()) / len(answered)
+
+
+def link_facts(observed: Observed) -> dict[str, Any]:
+    """Return the columns of the emulated network; null without one."""
+    link = observed.link
+    if link is None:
+        return dict.fromkeys(("link_late_ratio", "link_lost_ratio", "link_cpu_s"))
+    lost = link.segments_lost_up + link.segments_lost_down
+    sent = link.segments_up + link.segments_down
+    return {
+        "link_late_ratio": link.late / link.deliveries if link.deliveries else None,
+        "link_lost_ratio": lost / sent if sent else None,
+        "link_cpu_s": link.cpu_s,
+    }
+
+
+def environment_facts(observed: Observed) -> dict[str, Any]:
+    """Return the columns of the environment as it was; null without one."""
+    limits = observed.limits
+    return {
+        "environment_cpu_s": observed.windows["window"].work_s.get("neighbour"),
+        "cpu_governor": None if limits is None else limits.governor,
+        "cpu_max_frequency_hz": None if limits is None else limits.highest_hz,
+    }
+
+
 def energy_facts(
     observed: Observed, models: Mapping[Kind, PowerModel], answered: int
 ) -> dict[str, Any]:
     """Return the columns of energy and of the work it was shared by.
 
     A service that is none of our processes may run anywhere: of its devices nothing is known.
+
+    Args:
+        observed: What was measured.
+        models: Of power.
+        answered: How many samples were answered for: frames between those that were sent included.
     """
-    window = observed.windows["window"]
+    window, pod = observed.windows["window"], observed.pod
+    if pod is not None:
+        return _pod_facts(pod, answered, window.work_s["generator"])
     ours = observed.service.pid is not None
     shares = attribute_window(window, models, owner="service") if ours else None
     service = None if shares is None else shares.parts["service"]
@@ -128,12 +204,31 @@ def energy_facts(
         | _spread("device_energy", window.energy if ours else None)
         | {
             "idle_energy_j": None if shares is None else shares.idle.value_j,
-            "idle_before_w": _power_w(observed.windows["idle_before"]) if ours else None,
-            "idle_after_w": _power_w(observed.windows["idle_after"]) if ours else None,
+            "idle_before_w": observed.windows["idle_before"].power_w if ours else None,
+            "idle_after_w": observed.windows["idle_after"].power_w if ours else None,
             "energy_provenance": None if service is None else str(service.provenance),
             "service_cpu_s": window.work_s.get("service"),
             "generator_cpu_s": window.work_s["generator"],
             "utilisation_ratio": window.utilisation_ratio if ours else None,
+        }
+    )
+
+
+def _pod_facts(pod: PodEnergy, answered: int, generator_cpu_s: float) -> dict[str, Any]:
+    """Return the same columns of a pod; scrapes are too rare to tell the idle baselines."""
+    inference = None if pod.service is None or not answered else pod.service.scaled(1 / answered)
+    return (
+        _spread("service_energy", pod.service)
+        | _spread("inference_energy", inference)
+        | _spread("device_energy", pod.device)
+        | {
+            "idle_energy_j": None if pod.idle is None else pod.idle.value_j,
+            "idle_before_w": None,
+            "idle_after_w": None,
+            "energy_provenance": None if pod.service is None else str(pod.service.provenance),
+            "service_cpu_s": pod.cpu_s,
+            "generator_cpu_s": generator_cpu_s,
+            "utilisation_ratio": None,
         }
     )
 
@@ -144,10 +239,6 @@ def _spread(stem: str, energy: Energy | None) -> dict[str, float | None]:
         f"{stem}_low_j": None if energy is None else energy.low_j,
         f"{stem}_high_j": None if energy is None else energy.high_j,
     }
-
-
-def _power_w(reading: WindowResult) -> float | None:
-    return None if reading.energy is None else reading.energy.value_j / reading.duration_s
 
 
 def quality_facts(scenario: Scenario, assessment: Assessment | None) -> dict[str, Any]:
@@ -164,28 +255,47 @@ def quality_facts(scenario: Scenario, assessment: Assessment | None) -> dict[str
 def evidence(
     observed: Observed,
     row: Mapping[str, Any],
+    due_s: NDArray[np.float64],
     latency_s: NDArray[np.float64],
     answered: NDArray[np.bool_],
 ) -> Evidence:
-    """Return the figures that the verdict needs."""
+    """Return the figures that the verdict needs.
+
+    Args:
+        observed: What was measured.
+        row: The trial's columns so far.
+        due_s: Shape (queries,): when each answered query became due, seconds.
+        latency_s: Shape (queries,): its latency, seconds.
+        answered: Shape (requests,): which were answered.
+    """
     window = observed.windows["window"]
     return Evidence(
         warmup_medians_s=observed.warmup.medians_s,
         steady=observed.warmup.steady,
-        intended_s=observed.schedule.intended_s[answered],
+        due_s=due_s,
         latency_s=latency_s,
         requests=len(answered),
+        answered=int(answered.sum()),
         send_lag_p99_s=row["send_lag_p99_s"],
         idle_before_w=row["idle_before_w"],
         idle_after_w=row["idle_after_w"],
-        gaps=[
-            f"{name}: {reason}"
-            for name, domain in window.domains.items()
-            for reason in domain.gaps
-            if observed.service.pid is not None
-        ],
-        generator_cpu_ratio=row["generator_cpu_s"] / window.duration_s,
+        gaps=_gaps(observed, window),
+        generator_cpu_ratio=observed.answers.busiest_ratio(window.duration_s),
+        link=observed.link,
+        circumstances=observed.circumstances,
     )
+
+
+def _gaps(observed: Observed, window: WindowResult) -> list[str]:
+    """Return which energies are not known, and why, where any should be."""
+    if observed.pod is not None:
+        return list(observed.pod.gaps)
+    return [
+        f"{name}: {reason}"
+        for name, domain in window.domains.items()
+        for reason in domain.gaps
+        if observed.service.pid is not None
+    ]
 
 
 def request_rows(
@@ -197,7 +307,10 @@ def request_rows(
     assessment: Assessment | None,
 ) -> pa.Table:
     """Return the rows of the measured requests."""
-    own = {} if assessment is None else assessment.per_request
+    outputs = observed.answers.outputs
+    own = {name: outputs[name].reshape(-1) for name in (EXIT, CONFIDENCE) if name in outputs}
+    if assessment is not None:
+        own |= {name: np.asarray(values) for name, values in assessment.per_request.items()}
     place = np.cumsum(answered) - 1
     rows = []
     for index, good in enumerate(map(bool, answered)):
@@ -214,15 +327,20 @@ def request_rows(
             "batch_served": served if served else None,
         }
         if good:
-            row |= {name: float(values[place[index]]) for name, values in own.items()}
+            told = {name: values[place[index]].item() for name, values in own.items()}
+            row |= {name: None if value != value else value for name, value in told.items()}
         rows.append(row)
     return rows_to_table(rows, scenario_requests_table(scenario))
 
 
 def energy_rows(planned: PlannedTrial, observed: Observed) -> pa.Table:
     """Return the rows of the metering intervals; time zero is the start of the window."""
-    if observed.service.pid is None:
-        return rows_to_table([], ENERGY)
+    if observed.pod is not None:
+        told = {"window": observed.pod.intervals}
+    elif observed.service.pid is not None:
+        told = {phase: reading.intervals for phase, reading in observed.windows.items()}
+    else:
+        told = {}
     start_s = observed.warmup.start_s
     rows = [
         {
@@ -236,7 +354,7 @@ def energy_rows(planned: PlannedTrial, observed: Observed) -> pa.Table:
             "provenance": None if interval.energy is None else str(interval.energy.provenance),
             "gap": None if interval.gap is None else str(interval.gap),
         }
-        for phase, reading in observed.windows.items()
-        for interval in reading.intervals
+        for phase, intervals in told.items()
+        for interval in intervals
     ]
     return rows_to_table(rows, ENERGY)

@@ -10,28 +10,47 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from ..datasets.folder import discard, hidden_name, sweep
 from ..datasets.store import check_target, load
 from ..errors import DatasetError, JouleryError, SpecError, TrialError
+from ..profiler.host import Host
 from ..profiler.sources import Discovery, discover
+from .bench import Bench, open_bench
 from .campaign import Campaign
 from .design import PlannedTrial
 from .environment import environment
-from .journal import Journal, campaign_lock, check_same
-from .live import Observer
+from .imposed.frequency import Frequencies
+from .imposed.running import check_machine
+from .journal import Journal, campaign_lock, room_asked
+from .kubernetes.preflight import check_clusters
+from .kubernetes.stage import open_stages
+from .network.conditions import Conditions
+from .observer import Observer
+from .order import is_retried, pending
 from .report import write as write_report
 from .results import write_results
+from .same import check_same
 from .scenarios.base import Workload
 from .spec import parse_spec
-from .trial import Bench, failed_trial, open_bench, run_trial
+from .trial import failed_trial, run_trial
 
 __all__ = ["report_on", "run_campaign"]
 
 _FAILURES_IN_A_ROW = 3
-_OWN = ("lock", "models", "requests", "energy", "snapshot", "journal.sqlite")
+_OWN = ("lock", "models", "frequencies", "requests", "energy", "snapshot", "journal.sqlite")
 """What a working folder holds; SQLite adds files whose names begin as the journal's."""
 
 
-def run_campaign(campaign: Campaign, observer: Observer, *, resume: bool, force: bool) -> Path:
+def run_campaign(
+    campaign: Campaign,
+    observer: Observer,
+    *,
+    resume: bool,
+    force: bool,
+    host: Host | None = None,
+) -> Path:
     """Measure every trial that the journal does not hold, then write dataset and report.
 
     Args:
@@ -39,6 +58,7 @@ def run_campaign(campaign: Campaign, observer: Observer, *, resume: bool, force:
         observer: Told what happens.
         resume: Go on with an unfinished campaign.
         force: Replace what an earlier campaign left.
+        host: Where this machine shows its heat and its CPUs' frequencies.
 
     Returns:
         The dataset's folder.
@@ -46,8 +66,16 @@ def run_campaign(campaign: Campaign, observer: Observer, *, resume: bool, force:
     Raises:
         SpecError: When a campaign is unfinished there, or its specification changed since.
         DatasetError: When data is missing or broken, or the folder is taken.
-        TrialError: When trials fail one after the other, or another runner is at work.
+        TrialError: When trials fail one after the other, another runner is at work, or the disk
+            is full; when this machine cannot be what an environment asks for.
     """
+    with room_asked(campaign.out.parent):
+        return _run(campaign, observer, host or Host(), resume=resume, force=force)
+
+
+def _run(campaign: Campaign, observer: Observer, host: Host, *, resume: bool, force: bool) -> Path:
+    for left in (campaign.out, campaign.work):
+        sweep(left)
     _refuse_foreign(campaign.work)
     if resume and not campaign.work.exists() and _is_finished(campaign):
         observer.note(f"{campaign.out}: this campaign is finished; nothing is left to measure")
@@ -55,9 +83,12 @@ def run_campaign(campaign: Campaign, observer: Observer, *, resume: bool, force:
     fresh = not campaign.work.exists()
     if resume and fresh:
         observer.note("nothing to resume: the campaign begins")
+    frequencies = Frequencies(host, campaign.work / "frequencies")
     with campaign_lock(campaign.work):
+        if frequencies.restore():
+            observer.note("an earlier run left frequencies of CPUs changed; they are put back")
         try:
-            workloads, found = _begin(campaign, resume=resume, force=force)
+            workloads, found = _begin(campaign, frequencies, resume=resume, force=force)
         except JouleryError:
             if fresh:
                 shutil.rmtree(campaign.work)
@@ -66,11 +97,11 @@ def run_campaign(campaign: Campaign, observer: Observer, *, resume: bool, force:
         try:
             # A kill between the dataset and the end of the journal leaves both, and no work.
             if not _is_written(campaign, journal.facts()):
-                _measure(campaign, journal, workloads, found, observer)
+                _measure(campaign, journal, workloads, found, frequencies, observer)
                 _write(campaign, journal, campaign.out)
         finally:
             journal.close()
-        shutil.rmtree(campaign.work)
+        discard(campaign.work)
     return campaign.out
 
 
@@ -103,6 +134,7 @@ def report_on(folder: Path) -> Path:
             subject=str(folder),
             out=snapshot,
             cpus=facts["identity"]["cpus"],
+            networks=TypeAdapter(list[Conditions]).validate_python(facts["identity"]["networks"]),
         )
         _write(campaign, journal, snapshot)
     finally:
@@ -136,7 +168,7 @@ def _is_written(campaign: Campaign, facts: Mapping[str, Any]) -> bool:
 
 
 def _begin(
-    campaign: Campaign, *, resume: bool, force: bool
+    campaign: Campaign, frequencies: Frequencies, *, resume: bool, force: bool
 ) -> tuple[dict[str, Workload], Discovery]:
     """See that the campaign may run, and that the journal remembers what it is.
 
@@ -152,6 +184,8 @@ def _begin(
         )
     if not (facts and _is_written(campaign, facts)):
         check_target(campaign.out, replace=force or facts.get("replace", False))
+        check_clusters(campaign)
+        check_machine(campaign, frequencies)
     workloads = campaign.prepare(campaign.work / "models")
     identity = campaign.identity(workloads)
     found = discover()
@@ -176,11 +210,13 @@ def _begin(
                     "sha256": workload.sha256,
                 }
                 for name, workload in workloads.items()
-            ],
+            ]
+            + campaign.trace_sources(),
             environment=environment()
             | {
                 "energy_sources": [dataclasses.asdict(status) for status in found.statuses],
                 "excluded": [dataclasses.asdict(entry) for entry in campaign.plan.excluded],
+                "networks": identity["networks"],
             },
         )
     finally:
@@ -205,7 +241,8 @@ def _refuse_foreign(work: Path) -> None:
     if not work.is_dir():
         raise SpecError(str(work), found="a file", expected="a folder, or nothing")
     for path in work.iterdir():
-        if path.name not in _OWN and not path.name.startswith(_OWN[-1]):
+        of_report = hidden_name("snapshot").fullmatch(path.name)
+        if path.name not in _OWN and not path.name.startswith(_OWN[-1]) and not of_report:
             raise SpecError(
                 str(work),
                 found=f"{path.name}, which belongs to no campaign",
@@ -215,6 +252,8 @@ def _refuse_foreign(work: Path) -> None:
 
 
 def _drop_journal(work: Path) -> None:
+    """Drop what a campaign measured; the journal first: without it the rest is no campaign."""
+    (work / _OWN[-1]).unlink(missing_ok=True)
     for path in work.iterdir():
         if path.name.startswith(_OWN[-1]):
             path.unlink()
@@ -227,19 +266,33 @@ def _measure(
     journal: Journal,
     workloads: Mapping[str, Workload],
     found: Discovery,
+    frequencies: Frequencies,
     observer: Observer,
 ) -> None:
     rows = journal.trials().values()
-    total = len(campaign.plan.trials) + sum(_is_retried(row, campaign) for row in rows)
-    observer.begin(campaign.title, total, len(rows), f"{found.provenance} ({found.summary})")
+    total = len(campaign.plan.trials) + sum(is_retried(row, campaign.spec) for row in rows)
+    here = len(campaign.clusters) < len(campaign.scenarios)
+    energy = f"{found.provenance} ({found.summary})" if here else "told by the nodes' exporters"
+    observer.begin(campaign.title, total, len(rows), energy)
     for entry in campaign.plan.excluded:
         observer.note(f"left out: {entry.scenario} {entry.levels}: {entry.reason}")
     failures = 0
-    with open_bench(found, workloads) as bench:
+    processes = campaign.spec.generator.processes
+    with (
+        open_stages(campaign.spec.name, campaign.clusters, observer.note) as stages,
+        open_bench(
+            found,
+            workloads,
+            frequencies,
+            processes=processes,
+            stages=stages,
+            host=frequencies.host,
+        ) as bench,
+    ):
         for planned in _pending(campaign, journal):
             observer.trial(planned, total)
             row, failed = _one(campaign, journal, planned, bench, observer)
-            total += _is_retried(row, campaign)
+            total += is_retried(row, campaign.spec)
             failures = failures + 1 if failed else 0
             observer.finished(row)
             if failures == _FAILURES_IN_A_ROW:
@@ -252,38 +305,8 @@ def _measure(
 
 
 def _pending(campaign: Campaign, journal: Journal) -> Iterator[PlannedTrial]:
-    """Yield what is not measured: the plan in its order, then invalid trials once more.
-
-    A retry takes the next free number; its origin follows from the order of the invalid trials, so
-    that a resumed campaign gives every retry the number it had.
-    """
-    done = journal.trials()
-    for planned in campaign.plan.trials:
-        if planned.number not in done:
-            yield planned
-    by_number = {planned.number: planned for planned in campaign.plan.trials}
-    rows = journal.trials()
-    origin, highest = 0, len(by_number)
-    while origin < highest:
-        origin += 1
-        row = rows[origin]
-        if not _is_retried(row, campaign):
-            continue
-        highest += 1
-        by_number[highest] = dataclasses.replace(
-            by_number[origin], number=highest, attempt=row["attempt"] + 1
-        )
-        if highest not in rows:
-            yield by_number[highest]
-            rows = journal.trials()
-
-
-def _is_retried(row: Mapping[str, Any], campaign: Campaign) -> bool:
-    """Whether a trial is tried again: the schedule of another try would be the same."""
-    reasons = row["reasons"] or ""
-    only_few = reasons.startswith("too_few_requests") and ";" not in reasons
-    tries_left = row["attempt"] <= campaign.spec.limits.retries
-    return row["verdict"] != "valid" and tries_left and not only_few
+    """Yield what is not measured."""
+    return pending(campaign.spec, campaign.plan, journal.trials)
 
 
 def _one(

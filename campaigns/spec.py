@@ -1,4 +1,4 @@
-"""What a user writes: the specification of a campaign, read from YAML and checked.
+"""What a user writes: the specification of a campaign; `spec_file` reads it.
 
 Units stand at the end of each key. Only the file's own form is checked here; whether a scenario
 or a model exists is checked where the trials are planned (`design`).
@@ -6,26 +6,29 @@ or a model exists is checked where the trials are planned (`design`).
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ..errors import SpecError
+from .imposed.spec import EnvironmentSpec
+from .kubernetes.spec import KubernetesSpec
+from .loads import Load
+from .network.spec import NetworkSpec
+from .search import RateSearch
+from .stopping import StoppingRule
 
 __all__ = [
     "CampaignSpec",
     "Endpoint",
     "Factors",
+    "Generator",
     "Limits",
     "Load",
+    "OwnDetector",
     "ScenarioSpec",
     "Slo",
+    "Subset",
     "TrialTimes",
-    "load_spec",
     "parse_spec",
 ]
 
@@ -33,25 +36,18 @@ _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=1)]
 _Ratio = Annotated[float, Field(gt=0, lt=1)]
+_NotNegative = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+_Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+_Overlap = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+_Side = Annotated[int, Field(ge=16, le=8192)]
+_Finite = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+_Divisor = Annotated[float, Field(ge=1e-6, le=1e6, allow_inf_nan=False)]
+_Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+_Scale = Annotated[float, Field(ge=0.05, le=1, allow_inf_nan=False)]
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Load(_Strict):
-    """How requests arrive: an open loop that never waits for answers."""
-
-    arrival: Literal["poisson", "constant"] = Field(
-        default="poisson", description="Arrival process: independent users, or a fixed beat."
-    )
-    rate_hz: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = Field(
-        description="Requests per second that are offered, on average."
-    )
-
-    def __str__(self) -> str:
-        """Return the load for people, for instance `poisson 120 Hz`."""
-        return f"{self.arrival} {self.rate_hz:g} Hz"
 
 
 class Factors(_Strict):
@@ -69,6 +65,86 @@ class Factors(_Strict):
     threads: tuple[_Count, ...] = Field(
         default=(1,), min_length=1, description="Threads of one model run."
     )
+    provider: tuple[str, ...] = Field(
+        default=("cpu",), min_length=1, description="What runs the model; see `joulery doctor`."
+    )
+    node: tuple[str, ...] = Field(
+        default=(),
+        description="Nodes of a cluster: names of `kubernetes.nodes`, or of hosts; without it, the "
+        "scheduler's choice.",
+    )
+    max_exit: tuple[_Count, ...] = Field(
+        default=(),
+        description="Last exit that a request may reach, from 1, for models that may stop early.",
+    )
+    exit_threshold: tuple[_NotNegative, ...] = Field(
+        default=(),
+        description="Confidence from which a request leaves early, for the same models; without "
+        "it, none does before `max_exit`.",
+    )
+    resolution: tuple[_Scale, ...] = Field(
+        default=(),
+        description="Share of a frame's width and height that is looked at, for detectors.",
+    )
+    stride: tuple[_Count, ...] = Field(
+        default=(),
+        description="Each so-many-th frame is sent, for detectors; `rate_hz` counts frames, and "
+        "objects are tracked through those between.",
+    )
+    score_threshold: tuple[_Score, ...] = Field(
+        default=(),
+        description="Least score of a detection that counts, for detectors; without it, whatever "
+        "one that ships answers, and 0.05 for your own.",
+    )
+
+
+class OwnDetector(_Strict):
+    """A detector of your own, for `video_analytics`: ONNX files of YOLO, SSD or CenterNet."""
+
+    files: dict[_Name, str] = Field(
+        min_length=1, description="Its ONNX file in each precision, relative to this file."
+    )
+    sha256: dict[_Name, Annotated[str, Field(min_length=64, max_length=64)]] = Field(
+        default={},
+        description="Which files they have to be, by precision; a dataset has it in its copy.",
+    )
+    classes: dict[Literal["person", "vehicle"], tuple[int | str, ...]] | None = Field(
+        default=None,
+        description="Numbers or names of its classes that are persons and vehicles, such as "
+        "`{person: [0], vehicle: [1, 2, 3, 5, 6, 7]}` for COCO's 80; without it, the names in the "
+        "file's metadata say it.",
+    )
+    layout: Literal["yolov5", "yolov8", "end_to_end", "ssd", "centernet"] | None = Field(
+        default=None,
+        description="How it lays out what it found (YOLOv11 is as yolov8); without it, its outputs "
+        "tell.",
+    )
+    size_px: tuple[_Side, _Side] | None = Field(
+        default=None,
+        description="Width and height of its picture where the file leaves them open; without it, "
+        "those that its metadata tells, or 640 each.",
+    )
+    mean: tuple[_Finite, _Finite, _Finite] | None = Field(
+        default=None, description="Taken from red, green and blue, each from 0 to 1; without it, 0."
+    )
+    std: tuple[_Divisor, _Divisor, _Divisor] | None = Field(
+        default=None, description="What they are then divided by; without it, 1."
+    )
+    logits: bool | None = Field(
+        default=None,
+        description="Whether its scores have yet to go through the logistic function; without it, "
+        "only those of a heat map that does not end with one.",
+    )
+    most_iou: _Overlap | None = Field(
+        default=None,
+        description="Of detections of a class that overlap more, the surest stays; without it, "
+        "0.45. Layouts without doubles keep all.",
+    )
+
+    def said(self) -> dict[str, Any]:
+        """Return what its files do not tell, as JSON has it."""
+        told = self.model_dump(mode="json", exclude={"files", "sha256"})
+        return {key: value for key, value in told.items() if value is not None}
 
 
 class Endpoint(_Strict):
@@ -99,9 +175,23 @@ class ScenarioSpec(_Strict):
     endpoint: Endpoint | None = Field(
         default=None,
         description="Ask this server instead of starting one. Its energy is not known here, and "
-        "`precision`, `batch` and `threads` say what it has: one level each.",
+        "the factors other than `model` say what it has: one level each.",
+    )
+    kubernetes: KubernetesSpec | None = Field(
+        default=None,
+        description="Measure in a cluster: a Deployment for each trial, and its energy from the "
+        "exporters, through Prometheus; see docs/kubernetes.md.",
+    )
+    detectors: dict[_Name, OwnDetector] = Field(
+        default={},
+        description="Detectors of your own by name; `factors.model` names them like others.",
     )
     factors: Factors = Field(description="The levels to try.")
+    derived: dict[_Name, str] = Field(
+        default={},
+        description="Factors whose level follows from others, by an expression of their names, for "
+        "instance `{threads: 'min(batch, 4)'}`; they are not crossed.",
+    )
 
 
 class TrialTimes(_Strict):
@@ -118,9 +208,21 @@ class TrialTimes(_Strict):
     )
     window_s: _Seconds = Field(default=10.0, description="The measured window.")
     timeout_s: _Seconds = Field(
-        default=5.0, description="An answer later than this after its intended send time failed."
+        default=5.0,
+        description="An answer later than this after its request became due failed; with "
+        "`offline`, after its request's turn came.",
     )
     startup_max_s: _Seconds = Field(default=60.0, description="Longest start of a service.")
+    cool_down_max_s: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = Field(
+        default=30.0,
+        description="Longest wait before the idle baseline for the machine to cool down, or, "
+        "without a sensor of temperature, for its measured power to settle; 0: no wait.",
+    )
+    cool_down_c: _Positive = Field(
+        default=3.0,
+        description="So much warmer than before the first trial is cool enough, in °C; so is a "
+        "temperature that falls no more.",
+    )
 
 
 class Slo(_Strict):
@@ -142,6 +244,11 @@ class Limits(_Strict):
     subwindow_cv_ratio: _Positive = Field(
         default=0.5, description="Coefficient of variation between the quarters of the window."
     )
+    backlog_ratio: _Positive = Field(
+        default=0.1,
+        description="With `poisson` or `constant`, so many answers may be missing to the requests "
+        "of the window's second half, relative: a service that falls behind is overloaded.",
+    )
     idle_drift_ratio: _Positive = Field(
         default=0.25, description="Change of idle power from before to after, relative."
     )
@@ -151,9 +258,51 @@ class Limits(_Strict):
     generator_cpu_ratio: _Ratio = Field(
         default=0.9, description="Above this use of one core the generator is the bottleneck."
     )
+    link_late_ratio: _Ratio = Field(
+        default=0.01,
+        description="Share of deliveries that an emulated network may make 1 ms late or more.",
+    )
+    neighbour_ratio: _Ratio = Field(
+        default=0.35,
+        description="Share of all CPUs' time that others may use, or the hypervisor keep, during "
+        "the window.",
+    )
+    clock_step_s: _Positive = Field(
+        default=0.05,
+        description="How far the wall clock may move against the monotonic one in the window; 0.1 "
+        "% of a long window is never too far.",
+    )
     retries: Annotated[int, Field(ge=0)] = Field(
         default=1, description="How often an invalid trial is tried again, at the end."
     )
+
+
+class Generator(_Strict):
+    """What sends the load."""
+
+    processes: _Count = Field(
+        default=1,
+        description="Processes that share the requests, when one core cannot send them all.",
+    )
+
+
+class Subset(_Strict):
+    """Which cells are measured when all are too many: `fraction` or `hypercube`."""
+
+    fraction: Annotated[int, Field(ge=2)] | None = Field(
+        default=None,
+        description="One in so many: a fractional factorial for factors with any number of levels, "
+        "in which each level comes about equally often.",
+    )
+    hypercube: Annotated[int, Field(ge=2)] | None = Field(
+        default=None, description="So many of each scenario, spread evenly: a Latin hypercube."
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.fraction is None) == (self.hypercube is None):
+            raise ValueError("fraction or hypercube")
+        return self
 
 
 class CampaignSpec(_Strict):
@@ -167,8 +316,42 @@ class CampaignSpec(_Strict):
         default=1, description="Everything random follows from it."
     )
     scenarios: tuple[ScenarioSpec, ...] = Field(min_length=1, description="What is measured.")
-    loads: tuple[Load, ...] = Field(min_length=1, description="The loads; each is a level.")
+    include: tuple[str, ...] = Field(
+        default=(),
+        description="Other files whose keys hold where this one has none, relative to it; paths in "
+        "them are relative to the campaign's own file.",
+    )
+    loads: tuple[Load, ...] = Field(
+        default=(), description="The loads; each is a level. Without `search`, at least one."
+    )
+    search: RateSearch | None = Field(
+        default=None,
+        description="Instead of loads: search the highest rate at which `slo` is kept, in each "
+        "block, for each configuration, network and environment.",
+    )
+    networks: tuple[NetworkSpec, ...] = Field(
+        default=(),
+        description="Networks between load generator and service, emulated; each is a level.",
+    )
+    environments: tuple[EnvironmentSpec, ...] = Field(
+        default=(),
+        description="What this machine is made to be while a service is measured; each is a level.",
+    )
+    constraints: tuple[str, ...] = Field(
+        default=(),
+        description="Conditions that every cell keeps, such as `batch <= 8 or threads > 1`, on "
+        "names of factors, `scenario`, `load`, `rate_hz`, `network` and `environment`. One that "
+        "names what a cell does not have says nothing of it.",
+    )
+    subset: Subset | None = Field(
+        default=None, description="Measure some of the cells; without it, all."
+    )
     repeats: _Count = Field(default=3, description="Blocks: how often every cell is measured.")
+    stopping: StoppingRule | None = Field(
+        default=None,
+        description="Leave a cell out of further blocks once its interval is narrow enough; "
+        "`repeats` is then the most.",
+    )
     design: Literal["randomised_complete_blocks"] = Field(
         default="randomised_complete_blocks",
         description="Each block holds every configuration and load once, in random order.",
@@ -176,52 +359,13 @@ class CampaignSpec(_Strict):
     trial: TrialTimes = Field(default=TrialTimes(), description="Durations.")
     slo: Slo = Field(default=Slo(latency_s=0.1), description="The objective for latency.")
     limits: Limits = Field(default=Limits(), description="When a trial is invalid.")
+    generator: Generator = Field(default=Generator(), description="The load generator.")
 
-
-def load_spec(path: Path) -> CampaignSpec:
-    """Read and check a specification.
-
-    Raises:
-        SpecError: With file, line, key, what was found and what was expected.
-    """
-    subject = str(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise SpecError(
-            subject,
-            found="no such file",
-            expected="a campaign specification in YAML",
-            remedy="campaigns/quickstart.yaml is one to start from",
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(subject, found=str(error), expected="a readable text file") from None
-    try:
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
-        lines = {} if node is None else dict(_lines(node, (), subject))
-        document = None if node is None else loader.construct_document(node)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise SpecError(
-            subject,
-            place=f"line {mark.line + 1}" if mark else None,
-            found=str(error.problem or error.context),
-            expected="YAML",
-        ) from None
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise SpecError(subject, found=str(error).splitlines()[0], expected="plain YAML") from None
-    if node is None:
-        raise SpecError(
-            subject,
-            found="an empty file",
-            expected="a campaign specification",
-            remedy="`joulery spec schema` lists every key",
-        )
-    try:
-        return parse_spec(document)
-    except ValidationError as error:
-        raise _explain(error, subject, lines) from None
+    @model_validator(mode="after")
+    def _loads_or_search(self) -> Self:
+        if bool(self.loads) == (self.search is not None):
+            raise ValueError("loads or search")
+        return self
 
 
 def parse_spec(document: Any) -> CampaignSpec:
@@ -233,128 +377,8 @@ def parse_spec(document: Any) -> CampaignSpec:
     return CampaignSpec.model_validate(_tuples(document))
 
 
-def _lines(
-    node: yaml.Node, path: tuple[str | int, ...], subject: str
-) -> Iterator[tuple[tuple[str | int, ...], int]]:
-    """Yield the line of each key and item; refuse a key that stands twice (YAML would drop one)."""
-    yield path, node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            name = str(key.value)
-            if name in seen:
-                raise SpecError(
-                    subject,
-                    place=f"line {key.start_mark.line + 1}, {_dotted((*path, name))}",
-                    found="the key a second time",
-                    expected="each key once",
-                    remedy="remove one of the two",
-                )
-            seen.add(name)
-            yield from _lines(value, (*path, name), subject)
-    elif isinstance(node, yaml.SequenceNode):
-        for index, value in enumerate(node.value):
-            yield from _lines(value, (*path, index), subject)
-
-
 def _tuples(value: Any) -> Any:
     """Return the document with tuples for lists: strict mode takes no list for a tuple."""
     if isinstance(value, dict):
         return {key: _tuples(item) for key, item in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _dotted(path: Sequence[str | int]) -> str:
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
-
-
-def _explain(
-    error: ValidationError, subject: str, lines: Mapping[tuple[str | int, ...], int]
-) -> SpecError:
-    """Turn pydantic's list into one message about its first entry, and count the others."""
-    # A misspelt key is also a missing key: the misspelling explains both, so it goes first.
-    first, *others = sorted(
-        error.errors(include_url=False), key=lambda entry: entry["type"] != "extra_forbidden"
-    )
-    path = tuple(first["loc"])
-    line = next(
-        (lines[path[:length]] for length in range(len(path), -1, -1) if path[:length] in lines), 1
-    )
-    found, expected, remedy = _facts(first, path)
-    # What holds the first mistake is wrong because of it, and not worth a word of its own.
-    also = sorted({_dotted(e["loc"]) for e in others if e["loc"] != path[: len(e["loc"])]})
-    if also:
-        remedy = (f"{remedy}; " if remedy else "") + f"also look at {', '.join(also)}"
-    return SpecError(
-        subject,
-        place=f"line {line}" + (f", {_dotted(path)}" if path else ""),
-        found=found,
-        expected=expected,
-        remedy=remedy or None,
-    )
-
-
-_BOUNDS = {
-    "greater_than": "> {gt}",
-    "greater_than_equal": ">= {ge}",
-    "less_than": "< {lt}",
-    "less_than_equal": "<= {le}",
-}
-
-
-def _facts(entry: Any, path: tuple[str | int, ...]) -> tuple[str, str, str]:
-    """Return found, expected and remedy of one of pydantic's entries."""
-    kind, context = entry["type"], entry.get("ctx", {})
-    if kind == "extra_forbidden":
-        known = _keys_at(path[:-1])
-        near = difflib.get_close_matches(str(path[-1]), known, n=1)
-        return (
-            f"the unknown key '{path[-1]}'",
-            "one of " + ", ".join(known),
-            f"did you mean '{near[0]}'?" if near else "`joulery spec schema` explains each",
-        )
-    if kind == "missing":
-        return "nothing", f"the key '{path[-1]}'", f"add '{path[-1]}:'"
-    found = repr(entry["input"])
-    if kind in _BOUNDS:
-        return found, f"a number {_BOUNDS[kind].format(**context)}", ""
-    if kind == "literal_error":
-        return found, str(context["expected"]), ""
-    if kind == "string_pattern_mismatch":
-        is_url = context["pattern"].startswith("^http")
-        return found, "a URL" if is_url else "lower case letters, digits, - and _", ""
-    if kind == "tuple_type":
-        return found, "a list", f"write [{entry['input']}]"
-    if kind in ("model_type", "dict_type", "model_attributes_type"):
-        return found, "keys with values", ""
-    if kind == "too_short":
-        return "nothing in it", f"at least {context['min_length']}", ""
-    if entry["input"] is None:
-        found = "nothing"
-    if kind == "float_type" and _is_number(entry["input"]):
-        return found, "a number", "YAML reads it as text: write 1.0e-2, not 1e-2"
-    message = entry["msg"].removeprefix("Input should be ")
-    return found, message[0].lower() + message[1:], ""
-
-
-def _is_number(value: object) -> bool:
-    try:
-        float(str(value))
-    except ValueError:
-        return False
-    return True
-
-
-def _keys_at(path: Sequence[str | int]) -> list[str]:
-    """Return the keys that the specification knows at a place."""
-    model: type[BaseModel] = CampaignSpec
-    for part in path:
-        if isinstance(part, str):
-            annotation = model.model_fields[part].annotation
-            inner = getattr(annotation, "__args__", (annotation,))[0]
-            if isinstance(inner, type) and issubclass(inner, BaseModel):
-                model = inner
-    return list(model.model_fields)

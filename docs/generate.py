@@ -7,12 +7,11 @@ exits 1 when one did.
 from __future__ import annotations
 
 import argparse
-import csv
 import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from joulery.campaigns.validation.page import document
 from joulery.cli import app
 from joulery.datasets.schema import ENERGY, Column, Table, requests_table, trials_table
 from joulery.datasets.validation import TABLES
+from joulery.docs.measured import filled, markdown_table, pages
 from joulery.exporters.alerts import ALERTS
 from joulery.exporters.metrics import CATALOGUE, Metric
 from joulery.exporters.otlp import otlp_name
@@ -52,10 +52,7 @@ def documents() -> dict[str, str]:
         "docs/dataset.md": _NOTE + _dataset(),
         "docs/metrics.md": _NOTE + _metrics(),
         "docs/energy.md": _NOTE + document(_PUBLISHED / "energy-validation"),
-        "docs/exporter.md": _costs("docs/exporter.md", "exporter-scale.csv", "pods", _COSTS),
-        "docs/service-exporter.md": _costs(
-            "docs/service-exporter.md", "service-exporter.csv", "services", _SERVICE_COSTS
-        ),
+        **pages(),
         "docs/rules.md": _rules(),
         "docs/spec.md": _NOTE + _specification(schema),
         "exporters/chart/files/rules.yaml": f"# {_GENERATED}\n{rules_file()}",
@@ -84,12 +81,13 @@ def _metrics() -> str:
         "the 95 % interval, cumulative as well. `provenance` says where a number comes from: "
         "`measured`, `integrated`, `apportioned` or `estimated`. Over OTLP the same, info metrics "
         "excepted, goes under the names of the last column.\n",
-        _table((*_METRIC, "OTLP"), energy),
+        markdown_table((*_METRIC, "OTLP"), energy),
         "# The metrics of the service exporter\n",
         "`joulery exporter services` serves these, whatever server an AI service is. A label that "
         "a server does not tell is empty. What is asked most often, such as joules per inference, "
         "is recorded by [rules](rules.md).\n",
-        _table(_METRIC, (_metric(one) for one in SERVICE_CATALOGUE)),
+        markdown_table(_METRIC, (_metric(one) for one in SERVICE_CATALOGUE)),
+        "A campaign has [metrics of its own](campaigns.md#watching-it) while it runs.\n",
     ]
     return "\n".join(parts)
 
@@ -132,10 +130,10 @@ def _rules() -> str:
         (f"`{a.name}`", a.wait, a.severity, _LABEL.sub(r"`\1`", f"{a.summary} {a.description}"))
         for a in ALERTS
     )
-    table = _table(("rule", "windows", "interval", "unit", "labels", "meaning"), rules)
-    text = _filled("docs/rules.md", "rules", "from exporters/rules.py", table)
-    table = _table(("alert", "after", "severity", "says"), alerts)
-    return _filled("docs/rules.md", "alerts", "from exporters/alerts.py", table, text)
+    table = markdown_table(("rule", "windows", "interval", "unit", "labels", "meaning"), rules)
+    text = filled("docs/rules.md", "rules", "from exporters/rules.py", table)
+    table = markdown_table(("alert", "after", "severity", "says"), alerts)
+    return filled("docs/rules.md", "alerts", "from exporters/alerts.py", table, text)
 
 
 def _end(name: str, end: str) -> str:
@@ -145,47 +143,6 @@ def _end(name: str, end: str) -> str:
     return f"{level}:{quantity}_{end}_{unit}:{operations}"
 
 
-def _filled(path: str, name: str, source: str, table: str, text: str = "") -> str:
-    """Return a page that people write, with the table between two marks replaced."""
-    text = text or (_ROOT / path).read_text(encoding="utf-8")
-    begin, end = f"<!-- {name}: written by `make docs` {source} -->", f"<!-- end of {name} -->"
-    before, rest = text.split(begin)
-    return f"{before}{begin}\n{table}{end}{rest.split(end)[1]}"
-
-
-def _costs(path: str, source: str, size: str, columns: _Columns) -> str:
-    """Return the page of an exporter, what it costs filled in from a benchmark's output."""
-    with (_ROOT / "docs" / source).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    table = _table(
-        (size, *(name for name, _ in columns)),
-        ((row[size], *(form(row) for _, form in columns)) for row in rows),
-    )
-    return _filled(path, "scale", f"from {source}", table)
-
-
-_Columns = tuple[tuple[str, Callable[[Mapping[str, str]], str]], ...]
-
-_COSTS: _Columns = (
-    ("CPU, % of a core", lambda row: f"{float(row['cpu_percent']):.2f}"),
-    ("in its first minute", lambda row: f"{float(row['young_cpu_percent']):.2f}"),
-    ("cycle, ms of CPU", lambda row: f"{float(row['cycle_ms']):.1f}"),
-    ("memory, MB", lambda row: f"{float(row['rss_mb']):.0f}"),
-    ("scrape, ms, median", lambda row: row["scrape_p50_ms"]),
-    ("99th percentile", lambda row: row["scrape_p99_ms"]),
-    ("series, per pod", lambda row: f"{row['series']}, {row['series_per_pod']}"),
-    ("a walk over /proc, ms of CPU", lambda row: f"{float(row['proc_walk_ms']):.1f}"),
-)
-
-_SERVICE_COSTS: _Columns = (
-    ("CPU, % of a core", lambda row: f"{float(row['cpu_percent']):.1f}"),
-    ("Prometheus' on the same services", lambda row: f"{float(row['prometheus_cpu_percent']):.1f}"),
-    ("memory, MB", lambda row: f"{float(row['rss_mb']):.0f}"),
-    ("Prometheus'", lambda row: f"{float(row['prometheus_rss_mb']):.0f}"),
-    ("series", lambda row: row["series"]),
-    ("OTLP points per CPU second", lambda row: f"{int(row['points_per_cpu_s']):,}"),
-    ("and by the clock", lambda row: f"{int(row['points_per_s']):,}"),
-)
 """Columns of the table of costs, and how a row of the benchmark's output fills them."""
 
 
@@ -211,7 +168,7 @@ def _command(command: Any, path: str) -> Iterator[str]:
         if "completion" not in p.opts[0]
     ]
     if rows:
-        yield _table(("option", "meaning"), rows)
+        yield markdown_table(("option", "meaning"), rows)
     for name, inner in commands.items():
         yield from _command(inner, f"{path} {name}")
 
@@ -265,7 +222,7 @@ def _measured(entries: Iterable[Figure | RequestField]) -> Iterator[Column]:
 
 
 def _columns(table: Table) -> str:
-    return _table(
+    return markdown_table(
         ("column", "type", "unit", "required", "meaning"),
         (
             (
@@ -293,7 +250,7 @@ def _specification(schema: Mapping[str, Any]) -> str:
         parts += [
             f"## {name}\n",
             " ".join(definition.get("description", "").split()) + "\n",
-            _table(
+            markdown_table(
                 ("key", "type", "default", "meaning"),
                 (
                     (
@@ -317,12 +274,19 @@ def _kind(value: Mapping[str, Any]) -> str:
     if "$ref" in value:
         name = value["$ref"].rsplit("/", 1)[-1]
         return f"[{name}](#{name.lower()})"
-    if "anyOf" in value:
-        return " or ".join(_kind(choice) for choice in value["anyOf"])
+    for choices in ("anyOf", "oneOf"):
+        if choices in value:
+            return " or ".join(_kind(choice) for choice in value[choices])
     if "const" in value:
         return f"`{value['const']}`"
     if "enum" in value:
         return " or ".join(f"`{choice}`" for choice in value["enum"])
+    if "prefixItems" in value:
+        return f"{len(value['prefixItems'])} of {_kind(value['prefixItems'][0])}"
+    named = [value.get("additionalProperties"), *value.get("patternProperties", {}).values()]
+    for inner in named:
+        if isinstance(inner, dict):
+            return f"{_kind(inner)} by name"
     if value.get("type") == "array":
         return f"list of {_kind(value['items'])}"
     limits = [f"{sign} {value[key]:g}" for key, sign in _LIMITS.items() if key in value]
@@ -334,16 +298,6 @@ def _default(value: Mapping[str, Any]) -> str:
     if default is None or default == "" or isinstance(default, dict):
         return ""  # an object's defaults stand with its keys
     return f"`{json.dumps(default)}`"
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return (
-        "\n".join(
-            "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
-        )
-        + "\n"
-    )
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""What the benchmarks of both exporters have in common: processes that run, and what came out."""
+"""What benchmarks have in common: processes that run, and what came out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["cpu_s", "running", "show", "write"]
+__all__ = ["cpu_s", "figure", "running", "show", "show_rows", "write"]
 
 _ENVIRONMENT = os.environ | {"MALLOC_ARENA_MAX": "2"}
 """As in the image."""
@@ -45,6 +45,19 @@ def cpu_s(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
+def figure(
+    measure: str, value: float, unit: str, target: str = "", *, met: bool | None = None
+) -> dict[str, object]:
+    """Return the row of a figure: what was asked for, where anything was, and whether it is so."""
+    return {
+        "measure": measure,
+        "value": f"{value:.4g}",
+        "unit": unit,
+        "target": target,
+        "met": "" if met is None else "yes" if met else "NO",
+    }
+
+
 def show(rows: Sequence[Mapping[str, object]], title: str, console: Console) -> None:
     """Print what was measured, a column for each size; the first figure is the size."""
     size, *figures = rows[0]
@@ -54,6 +67,16 @@ def show(rows: Sequence[Mapping[str, object]], title: str, console: Console) -> 
     for name in figures:
         values = [row[name] for row in rows]
         table.add_row(name, *(f"{v:.3g}" if isinstance(v, float) else str(v) for v in values))
+    console.print(table)
+
+
+def show_rows(rows: Sequence[Mapping[str, object]], title: str, console: Console) -> None:
+    """Print what was measured, a row for each."""
+    table = Table(title=title)
+    for head in rows[0]:
+        table.add_column(head.replace("_", " "))
+    for row in rows:
+        table.add_row(*map(str, row.values()))
     console.print(table)
 
 

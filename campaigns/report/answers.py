@@ -53,7 +53,7 @@ def _which(analysis: Analysis, scenario: str, load: str) -> str:
 def _figures(cell: Cell, figure: str) -> str:
     p95 = cell.latency.get("p95")
     parts = [
-        f"{human(cell.energy.value if cell.energy else None, 'J')} per inference",
+        f"{human(cell.energy.value if cell.energy else None, 'J')} above idle per inference",
         f"p95 {human(p95.value if p95 else None, 's')}",
     ]
     if cell.quality:

@@ -12,23 +12,20 @@ from typing import Any
 
 from ..analysis import Analysis
 from ..cells import Cell, Goal
-from ..intervals import Interval
 from ..units import human, prefix_for
+from .axes import error_bars, log_axis
+from .fronts import PAIRS, front_of, knee_of
 
-__all__ = ["SYMBOLS", "panels"]
+__all__ = ["SYMBOLS", "Axis", "axis_of", "hover", "of", "panels"]
 
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "star")
-_PANELS: tuple[tuple[Goal, Goal], ...] = (
-    ("energy", "quality"),
-    ("latency", "quality"),
-    ("energy", "latency"),
-)
 # What a label covers is worked out for a panel of this size, the smallest that is common.
 _WIDTH_PX, _HEIGHT_PX, _LETTER_PX, _LINE_PX = 330.0, 270.0, 6.2, 14.0
+_RING_PX = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Axis:
+class Axis:
     """One goal as an axis: its title, the factor to its unit, and whether it is logarithmic."""
 
     goal: Goal
@@ -47,25 +44,15 @@ class _Axis:
 
     def layout(self) -> dict[str, Any]:
         """Return the Plotly layout of the axis."""
-        ends = [math.log10(end) if self.log else end for end in (self.low, self.high)]
         axis: dict[str, Any] = {
             "title": {"text": self.title, "standoff": 8},
-            "range": ends,
             "automargin": True,
             "zeroline": False,
             "fixedrange": True,
         }
-        if self.log:
-            ticks = _ticks(self.low, self.high)
-            axis |= {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
-        return axis
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """Return powers of ten and, where these are few, their doubles and fivefolds."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (1, 2, 5) if high / low < 300 else (1,)
-    return [tick for n in decades for k in steps if low <= (tick := float(f"{k}e{n}")) <= high]
+        return axis | (
+            log_axis(self.low, self.high) if self.log else {"range": [self.low, self.high]}
+        )
 
 
 def panels(analysis: Analysis, scenario: str, colours: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -81,17 +68,26 @@ def panels(analysis: Analysis, scenario: str, colours: Mapping[str, int]) -> lis
         both of its figures.
     """
     found = []
-    for x_goal, y_goal in _PANELS:
+    for x_goal, y_goal in PAIRS:
         cells = [c for c in analysis.of(scenario) if c.value(x_goal) and c.value(y_goal)]
         if not cells:
             continue
-        x, y = _axis(analysis, cells, scenario, x_goal), _axis(analysis, cells, scenario, y_goal)
+        x, y = (
+            axis_of(analysis, cells, scenario, x_goal),
+            axis_of(analysis, cells, scenario, y_goal),
+        )
         fronts = {
-            load: _front(analysis, [c for c in cells if c.load == load], x_goal, y_goal)
+            load: front_of(analysis, [c for c in cells if c.load == load], (x_goal, y_goal))
             for load in analysis.loads(scenario)
         }
         data = [_line(front, x, y, number) for number, front in enumerate(fronts.values()) if front]
         data += _points(analysis, cells, colours, x, y)
+        knees = [
+            knee
+            for front in fronts.values()
+            if (knee := knee_of(analysis, front, (x_goal, y_goal))) is not None
+        ]
+        data += [_ring(knee, x, y) for knee in knees]
         found.append(
             {
                 "title": f"{x_goal.capitalize()} and {y_goal}",
@@ -102,7 +98,7 @@ def panels(analysis: Analysis, scenario: str, colours: Mapping[str, int]) -> lis
                     "showlegend": False,
                     "hovermode": "closest",
                     "margin": {"l": 56, "r": 14, "t": 10, "b": 48},
-                    "annotations": list(_labels(cells, fronts, x, y)),
+                    "annotations": list(_labels(cells, fronts, knees, x, y)),
                     "shapes": _objective(analysis, x, y),
                 },
             }
@@ -110,7 +106,8 @@ def panels(analysis: Analysis, scenario: str, colours: Mapping[str, int]) -> lis
     return found
 
 
-def _axis(analysis: Analysis, cells: Sequence[Cell], scenario: str, goal: Goal) -> _Axis:
+def axis_of(analysis: Analysis, cells: Sequence[Cell], scenario: str, goal: Goal) -> Axis:
+    """Return a goal as an axis that has room for the intervals of some cells."""
     intervals = [value for cell in cells if (value := cell.value(goal))]
     values = sorted(value.value for value in intervals)
     ends = [end for value in intervals for end in value.bounds]
@@ -124,10 +121,10 @@ def _axis(analysis: Analysis, cells: Sequence[Cell], scenario: str, goal: Goal) 
     if goal == "quality":
         figure = analysis.headline(scenario)
         title = f"{analysis.quality_name(scenario)} ({figure['better']} is better)"
-        return _Axis(goal=goal, title=title, factor=1.0, log=False, low=low, high=high)
+        return Axis(goal=goal, title=title, factor=1.0, log=False, low=low, high=high)
     factor, unit = prefix_for(values[len(values) // 2], "J" if goal == "energy" else "s")
-    name = "Energy per inference" if goal == "energy" else "Latency, 95th percentile"
-    return _Axis(
+    name = "Energy above idle per inference" if goal == "energy" else "Latency, 95th percentile"
+    return Axis(
         goal=goal,
         title=f"{name}, {unit}",
         factor=factor,
@@ -137,35 +134,20 @@ def _axis(analysis: Analysis, cells: Sequence[Cell], scenario: str, goal: Goal) 
     )
 
 
-def _of(cell: Cell, axis: _Axis) -> float:
+def of(cell: Cell, axis: Axis) -> float:
+    """Return where a cell lies, in the unit of an axis."""
     value = cell.value(axis.goal)
     if value is None:
         raise ValueError(f"{cell.label} has no {axis.goal}")
     return value.value / axis.factor
 
 
-def _front(analysis: Analysis, cells: Sequence[Cell], x_goal: Goal, y_goal: Goal) -> list[Cell]:
-    """Return the cells of one load that no other beats in these two goals, by x."""
-    best, front = math.inf, []
-    sign = analysis.sign(cells[0].scenario, y_goal) if cells else 1
-
-    def key(cell: Cell) -> tuple[float, float]:
-        x, y = cell.value(x_goal), cell.value(y_goal)
-        return (x.value, sign * y.value) if x and y else (math.inf, math.inf)
-
-    for cell in sorted(cells, key=key):
-        if key(cell)[1] < best:
-            best = key(cell)[1]
-            front.append(cell)
-    return front
-
-
-def _line(front: Sequence[Cell], x: _Axis, y: _Axis, number: int) -> dict[str, Any]:
+def _line(front: Sequence[Cell], x: Axis, y: Axis, number: int) -> dict[str, Any]:
     return {
         "type": "scatter",
         "mode": "lines",
-        "x": [_of(cell, x) for cell in front],
-        "y": [_of(cell, y) for cell in front],
+        "x": [of(cell, x) for cell in front],
+        "y": [of(cell, y) for cell in front],
         # What lies between two members can be had from the cheaper one: steps, not slopes.
         "line": {"shape": "hv", "width": 1.5, "dash": ("solid", "dash", "dot")[number % 3]},
         "hoverinfo": "skip",
@@ -174,7 +156,7 @@ def _line(front: Sequence[Cell], x: _Axis, y: _Axis, number: int) -> dict[str, A
 
 
 def _points(
-    analysis: Analysis, cells: Sequence[Cell], colours: Mapping[str, int], x: _Axis, y: _Axis
+    analysis: Analysis, cells: Sequence[Cell], colours: Mapping[str, int], x: Axis, y: Axis
 ) -> Iterator[dict[str, Any]]:
     loads = analysis.loads(cells[0].scenario)
     for cell in cells:
@@ -182,39 +164,39 @@ def _points(
         yield {
             "type": "scatter",
             "mode": "markers",
-            "x": [_of(cell, x)],
-            "y": [_of(cell, y)],
-            "error_x": _error(cell.value(x.goal), x.factor),
-            "error_y": _error(cell.value(y.goal), y.factor),
+            "x": [of(cell, x)],
+            "y": [of(cell, y)],
+            "error_x": error_bars([cell.value(x.goal)], x.factor),
+            "error_y": error_bars([cell.value(y.goal)], y.factor),
             "marker": {
                 "symbol": symbol if cell.front else f"{symbol}-open",
                 "size": 11 if cell.front else 9,
                 "line": {"width": 1.6},
             },
-            "hovertemplate": _hover(cell) + "<extra></extra>",
+            "hovertemplate": hover(cell) + "<extra></extra>",
             "meta": {"colour": colours[cell.model], "front": cell.front},
         }
 
 
-def _error(value: Interval | None, factor: float) -> dict[str, Any]:
-    if value is None or value.low is None or value.high is None:
-        return {"visible": False}
+def _ring(cell: Cell, x: Axis, y: Axis) -> dict[str, Any]:
     return {
-        "type": "data",
-        "symmetric": False,
-        "array": [(value.high - value.value) / factor],
-        "arrayminus": [(value.value - value.low) / factor],
-        "thickness": 1,
-        "width": 0,
+        "type": "scatter",
+        "mode": "markers",
+        "x": [of(cell, x)],
+        "y": [of(cell, y)],
+        "marker": {"symbol": "circle-open", "size": _RING_PX, "line": {"width": 2}},
+        "hoverinfo": "skip",
+        "meta": {"colour": "ink"},
     }
 
 
-def _hover(cell: Cell) -> str:
+def hover(cell: Cell) -> str:
+    """Return what a mark tells of its cell."""
     p95 = cell.latency.get("p95")
     lines = [
         f"<b>{cell.label}</b>",
         cell.load,
-        f"{human(cell.energy.value if cell.energy else None, 'J')} per inference"
+        f"{human(cell.energy.value if cell.energy else None, 'J')} above idle per inference"
         f" ({cell.provenance or 'unknown'})",
         f"p95 {human(p95.value if p95 else None, 's')}",
         f"quality {human(cell.quality.value if cell.quality else None)}",
@@ -223,7 +205,7 @@ def _hover(cell: Cell) -> str:
     return "<br>".join(lines)
 
 
-def _objective(analysis: Analysis, x: _Axis, y: _Axis) -> list[dict[str, Any]]:
+def _objective(analysis: Analysis, x: Axis, y: Axis) -> list[dict[str, Any]]:
     """Return the line of the latency objective, where it is about the percentile shown."""
     slo = analysis.dataset.about.spec.get("slo") or {}
     if slo.get("percentile") != 0.95:
@@ -257,10 +239,15 @@ def _objective(analysis: Analysis, x: _Axis, y: _Axis) -> list[dict[str, Any]]:
 
 
 def _labels(
-    cells: Sequence[Cell], fronts: Mapping[str, Sequence[Cell]], x: _Axis, y: _Axis
+    cells: Sequence[Cell],
+    fronts: Mapping[str, Sequence[Cell]],
+    knees: Sequence[Cell],
+    x: Axis,
+    y: Axis,
 ) -> Iterator[dict[str, Any]]:
     """Yield a label for each member of a front, where there is room for it."""
-    taken = [_box(_pixel(cell, x, y), 9.0, 9.0) for cell in cells]
+    taken = [_box(_pixel(cell, x, y), 10.0, 10.0) for cell in cells]
+    taken += [_box(_pixel(cell, x, y), _RING_PX, _RING_PX) for cell in knees]
     for cell in (cell for front in reversed([*fronts.values()]) for cell in front):
         text = cell.label.replace(", batch ", " b").replace(", threads ", " t")
         width = _LETTER_PX * len(text)
@@ -272,8 +259,8 @@ def _labels(
             if inside and not any(_cross(box, other) for other in taken):
                 taken.append(box)
                 yield {
-                    "x": math.log10(_of(cell, x)) if x.log else _of(cell, x),
-                    "y": math.log10(_of(cell, y)) if y.log else _of(cell, y),
+                    "x": math.log10(of(cell, x)) if x.log else of(cell, x),
+                    "y": math.log10(of(cell, y)) if y.log else of(cell, y),
                     "text": text,
                     "showarrow": False,
                     "xanchor": {0: "center", 1: "left", -1: "right"}[dx],
@@ -284,8 +271,8 @@ def _labels(
                 break
 
 
-def _pixel(cell: Cell, x: _Axis, y: _Axis) -> tuple[float, float]:
-    return x.place(_of(cell, x)) * _WIDTH_PX, (1 - y.place(_of(cell, y))) * _HEIGHT_PX
+def _pixel(cell: Cell, x: Axis, y: Axis) -> tuple[float, float]:
+    return x.place(of(cell, x)) * _WIDTH_PX, (1 - y.place(of(cell, y))) * _HEIGHT_PX
 
 
 _Box = tuple[float, float, float, float]

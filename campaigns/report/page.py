@@ -13,14 +13,20 @@ from markupsafe import Markup
 from ...datasets.metadata import LICENCE
 from ...datasets.store import MANIFEST, load, update_manifest
 from ..analysis import Analysis, analyse
-from ..cells import GOALS
+from ..cells import GOALS, around_of
+from ..highest_rates import rate_text
 from ..intervals import Interval
 from ..units import human, human_interval
 from .answers import answer, best_rows
+from .factors import valid_trials
 from .figures import SYMBOLS, panels
+from .searches import search_facts
+from .sections import scenario_sections
 from .shell import put, shared_facts, templates
+from .space import space
+from .variance import Term
 
-__all__ = ["write"]
+__all__ = ["bracket", "p_text", "table_cell", "write"]
 
 _COLOURS = 6
 _SYMBOL_TEXT = {
@@ -50,8 +56,8 @@ def write(folder: Path) -> Path:
     analysis = analyse(load(folder))
     facts = _facts(analysis)
     pages = templates(__package__ or "")
-    pages.filters |= {"human": human, "cell": _table_cell}
-    pages.globals |= {"span": _span, "bracket": _bracket}
+    pages.filters |= {"human": human, "cell": table_cell, "p": p_text, "rate": rate_text}
+    pages.globals |= {"span": _span, "bracket": bracket, "effect": _effect}
     for name in ("report.html", "report.md"):
         put(folder, name, pages.get_template(f"{name}.j2").render(facts))
     if (folder / MANIFEST).exists():
@@ -71,6 +77,7 @@ def _facts(analysis: Analysis) -> dict[str, Any]:
         "goals": GOALS,
         "partial": analysis.partial,
         "objective": analysis.objective,
+        "searched": any(scenario["search"] is not None for scenario in scenarios),
         "trials": len(trials),
         "valid": int(valid.sum()),
         "requests": int(trials.loc[valid, "requests_answered"].sum()),
@@ -80,46 +87,71 @@ def _facts(analysis: Analysis) -> dict[str, Any]:
         "invalid": list(_trials(trials[~valid])),
         "all_trials": list(_trials(trials)),
         "environment": list(_environment(dataset.environment)),
-        **shared_facts([panel for s in scenarios for panel in s["panels"]]),
+        **shared_facts([panel for s in scenarios for panel in _drawn(s)]),
     }
 
 
 def _scenario(analysis: Analysis, name: str) -> dict[str, Any]:
-    cells = analysis.of(name)
-    ordered = dict.fromkeys(c.model for c in sorted(cells, key=lambda c: (c.model, c.label)))
+    """Return what the page says of a scenario: of its searches, or of its configurations."""
+    ordered = dict.fromkeys(
+        c.model for c in sorted(analysis.of(name), key=lambda c: (c.model, c.label))
+    )
     colours = {model: number % _COLOURS for number, model in enumerate(ordered)}
-    loads = analysis.loads(name)
-    missing = [c for c in analysis.cells if c.scenario == name and not c.valid]
+    search = search_facts(analysis, name, colours)
     return {
         "name": name,
         "title": name.replace("_", " ").capitalize(),
-        "answer": answer(analysis, name),
-        "best": best_rows(analysis, name),
         "headline": analysis.headline(name),
         "quality": analysis.quality_name(name),
         "references": list(_references(analysis, name)),
+        "source": next(
+            (s for s in analysis.dataset.about.data_sources if s["scenario"] == name), None
+        ),
+        "colours": colours,
+        "search": search,
+        **(_compared(analysis, name, colours) if search is None else {"answer": search["answer"]}),
+    }
+
+
+def _compared(analysis: Analysis, name: str, colours: Mapping[str, int]) -> dict[str, Any]:
+    """Return what there is to say of configurations that ran under the same loads."""
+    cells = analysis.of(name)
+    loads = analysis.loads(name)
+    return {
+        "answer": answer(analysis, name),
+        "best": best_rows(analysis, name),
         "scale": {
             "J": _middle([c.energy.value for c in cells if c.energy]),
             "s": _middle([c.latency["p95"].value for c in cells if c.latency]),
             "1": None,
         },
         "figures": [f for f in analysis.dataset.about.figures if f["scenario"] == name],
-        "source": next(
-            (s for s in analysis.dataset.about.data_sources if s["scenario"] == name), None
-        ),
-        "colours": colours,
         "symbols": {load: _SYMBOL_TEXT[SYMBOLS[n % len(SYMBOLS)]] for n, load in enumerate(loads)},
         "panels": panels(analysis, name, colours),
+        "space": space(analysis, name, colours),
         "cells": cells,
-        "missing": missing,
+        "missing": [c for c in analysis.cells if c.scenario == name and not c.valid],
         "effects": list(_effects(analysis, name)),
+        **scenario_sections(analysis, name, colours),
     }
+
+
+def _drawn(scenario: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the figures of a scenario in the order in which the page has room for them."""
+    if scenario["search"] is not None:
+        yield from filter(None, [scenario["search"]["panel"]])
+        return
+    yield from scenario["panels"]
+    if scenario["space"] is not None:
+        yield scenario["space"]
+    yield from scenario["interactions"]
+    for condition in scenario["conditions"]:
+        yield from condition["panels"]
 
 
 def _references(analysis: Analysis, scenario: str) -> Iterator[tuple[str, float]]:
     """Yield what simple answers to the same requests score in the headline figure."""
-    trials = analysis.dataset.trials
-    good = trials[(trials["scenario"] == scenario) & (trials["verdict"] == "valid")]
+    good = valid_trials(analysis.dataset.trials, scenario)
     headline = analysis.headline(scenario)["name"]
     for figure in analysis.dataset.about.figures:
         if figure["scenario"] == scenario and figure.get("reference_of") == headline:
@@ -149,20 +181,42 @@ def _effects(analysis: Analysis, scenario: str) -> Iterator[dict[str, Any]]:
 
 
 def _trials(trials: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Yield the rows of trials with missing values as `None`."""
+    """Yield the rows of trials with missing values as `None`, and what each was `under`."""
     for row in trials.sort_values("trial").to_dict("records"):
         yield {
             str(key): None if not isinstance(value, str) and pd.isna(value) else value
             for key, value in row.items()
-        }
+        } | {"under": around_of({str(key): value for key, value in row.items()})}
 
 
 def _environment(facts: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
     """Yield each part of the environment with its facts as label and text."""
-    loose = {key: value for key, value in facts.items() if not isinstance(value, Mapping)}
-    parts = {key: value for key, value in facts.items() if isinstance(value, Mapping)}
+    whole = {key: _by_name(value) for key, value in facts.items()}
+    loose = {key: value for key, value in whole.items() if not isinstance(value, Mapping)}
+    parts = {key: value for key, value in whole.items() if isinstance(value, Mapping)}
     for title, part in (({"general": loose} if loose else {}) | parts).items():
         yield title, list(_flat(part))
+
+
+def _by_name(value: Any) -> Any:
+    """Return a list of parts that have a name as a text for each name; anything else as it is.
+
+    A remedy is for whoever runs a campaign, not for who reads of it.
+    """
+    named = isinstance(value, list) and bool(value)
+    if not named or not all(isinstance(one, Mapping) and "name" in one for one in value):
+        return value
+    left_out = ("name", "remedy")
+    return {
+        str(one["name"]): "; ".join(
+            text if isinstance(one.get(label), str) else f"{label}: {text}"
+            for label, text in _flat(
+                {key: told for key, told in one.items() if key not in left_out}
+            )
+            if text not in ("not known", "none")
+        )
+        for one in value
+    }
 
 
 def _flat(facts: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
@@ -180,7 +234,7 @@ def _environment_text(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
+        return ", ".join(map(str, value)) or "none"
     if isinstance(value, int | float) and key.endswith("_bytes"):
         return f"{value / 2**30:.1f} GiB"
     if isinstance(value, float):
@@ -192,7 +246,7 @@ def _span(bounds: tuple[float, float], unit: str, like: float, scale: float | No
     return human_interval(*bounds, unit, like, scale)
 
 
-def _bracket(interval: Interval | None, unit: str, scale: float | None = None) -> str:
+def bracket(interval: Interval | None, unit: str, scale: float | None = None) -> str:
     """Return a value with its interval in brackets."""
     if interval is None:
         return "–"
@@ -200,7 +254,21 @@ def _bracket(interval: Interval | None, unit: str, scale: float | None = None) -
     return human(interval.value, unit, scale) + (f" ({bounds})" if bounds != "–" else "")
 
 
-def _table_cell(interval: Interval | None, unit: str = "1", scale: float | None = None) -> Markup:
+def _effect(term: Term) -> str:
+    """Return partial eta squared with its interval."""
+    low, high = term.eta.low, term.eta.high
+    text = f"{term.eta.value:.2f}"
+    return text if low is None or high is None else f"{text} ({low:.2f} to {high:.2f})"
+
+
+def p_text(value: float | None) -> str:
+    """Return a p-value with three decimals; it is never 0."""
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def table_cell(interval: Interval | None, unit: str = "1", scale: float | None = None) -> Markup:
     """Return the cell of a table: a value, below it its interval, and the number to sort by."""
     if interval is None:
         return Markup('<td class="number" data-sort="">–</td>')

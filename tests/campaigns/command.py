@@ -27,7 +27,8 @@ loads:
 repeats: 2
 trial: {idle_s: 0.1, warmup_round_s: 0.1, warmup_max_s: 0.5, window_s: 0.4}
 slo: {latency_s: 0.1, percentile: 0.5}
-limits: {send_lag_p99_s: 0.5, steady_ratio: 5, subwindow_cv_ratio: 5, idle_drift_ratio: 50}
+limits: {send_lag_p99_s: 0.5, steady_ratio: 5, subwindow_cv_ratio: 5, idle_drift_ratio: 50,
+         neighbour_ratio: 0.99}
 """
 TRIALS = 6
 
@@ -45,7 +46,7 @@ def joulery(
         command(*arguments),
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         env=os.environ | {"COLUMNS": "200"} | (environment or {}),
         check=False,
     )

@@ -176,6 +176,8 @@ def _requests(
             "latency_s": latency,
             "status": ["ok"] * count,
             "batch_served": served,
+            "exit": [None] * count,
+            "confidence": [None] * count,
         }
         | dict(fields),
         schema=requests_table(columns).arrow_schema(),

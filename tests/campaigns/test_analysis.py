@@ -241,6 +241,29 @@ def test_effects_are_paired_ratios(analysis: Analysis) -> None:
     assert effect.ratio.bounds == pytest.approx((min(ratios), max(ratios)))
 
 
+def test_a_network_is_a_factor_of_its_own(tmp_path: Path) -> None:
+    """Cells of one load under two networks are apart, and each differs in one factor alone."""
+    records = _with(
+        synthetic_records(), "network", lambda row: "4g" if row["block"] == 1 else "lan"
+    )
+    spec = records.about.spec | {"networks": [{"preset": "lan"}, {"preset": "4g"}]}
+    about = dataclasses.replace(records.about, spec=spec)
+    write_synthetic(tmp_path / "set", dataclasses.replace(records, about=about))
+    found = analyse(load(tmp_path / "set"))
+    assert found.loads(TRAFFIC) == (
+        "poisson 120 Hz, lan",
+        "poisson 120 Hz, 4g",
+        "poisson 360 Hz, lan",
+        "poisson 360 Hz, 4g",
+    )
+    assert all(any(cell.front for cell in found.of(TRAFFIC, at)) for at in found.loads(TRAFFIC))
+    levels = {(e.factor, e.level, e.reference) for e in found.effects(TRAFFIC)}
+    assert ("network", "4g", "lan") in levels
+    assert {one for one in levels if one[0] == "load"} == {
+        ("load", "poisson 360 Hz", "poisson 120 Hz")
+    }
+
+
 def test_batch_is_said_to_have_no_effect_on_quality_by_silence(analysis: Analysis) -> None:
     """Quality is compared across models and precisions only: the rest does not choose answers."""
     factors = {e.factor for e in analysis.effects(ANOMALY) if e.goal == "quality"}

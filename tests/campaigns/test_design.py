@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from typing import ClassVar
 
 import pytest
 
 from joulery.campaigns.design import Plan, plan_trials
+from joulery.campaigns.network.presets import preset
 from joulery.campaigns.scenarios import scenario
+from joulery.campaigns.scenarios.base import ModelFamily
 from joulery.campaigns.spec import CampaignSpec
 from joulery.errors import SpecError
+from joulery.tests.campaigns.tiny import TinyScenario
 
 
 def _spec(**changes: object) -> CampaignSpec:
@@ -67,6 +71,51 @@ def test_a_model_without_a_precision_is_left_out_with_its_reason() -> None:
     assert "fp32 only" in left_out.reason
 
 
+class _Dynamic(TinyScenario):
+    """A plain model, one with exits, and a detector."""
+
+    models: ClassVar[tuple[ModelFamily, ...]] = (
+        ModelFamily(name="plain", title="Plain", precisions=("fp32",)),
+        ModelFamily(name="exits", title="Exits", precisions=("fp32",), exits=3),
+        ModelFamily(name="eye", title="Eye", precisions=("fp32",), exits=2, is_detector=True),
+    )
+
+
+def _dynamic(**factors: object) -> Plan:
+    spec = _spec(scenarios=({"scenario": "tiny", "factors": factors},), repeats=1)
+    return plan_trials(spec, {"tiny": _Dynamic()}, "x.yaml", cpus=2)
+
+
+def test_a_factor_is_crossed_with_the_models_that_have_it() -> None:
+    """Others are measured once, and a level beyond a model's own is left out with its reason."""
+    plan = _dynamic(model=("plain", "exits", "eye"), max_exit=(1, 3), resolution=(0.5, 1.0))
+    found = sorted({str(trial.configuration) for trial in plan.trials})
+    rest = "precision=fp32 batch=1 threads=1"
+    assert found == [
+        f"model=exits {rest} max_exit=1",
+        f"model=exits {rest} max_exit=3",
+        f"model=eye {rest} max_exit=1 resolution=0.5",
+        f"model=eye {rest} max_exit=1 resolution=1",
+        f"model=plain {rest}",
+    ]
+    (left_out,) = plan.excluded
+    assert (left_out.levels, left_out.reason) == ("model=eye max_exit=3", "eye has 2 exits")
+
+
+@pytest.mark.parametrize("name", ["max_exit", "stride"])
+def test_a_factor_that_no_model_has_is_refused(name: str) -> None:
+    """Its levels would be measured nowhere."""
+    with pytest.raises(SpecError, match="no model that has it") as caught:
+        _dynamic(model=("plain",), **{name: (1, 2)})
+    assert caught.value.place == f"scenarios[0].factors.{name}"
+
+
+def test_a_provider_has_the_names_that_there_are() -> None:
+    """An unknown one is refused with the nearest."""
+    with pytest.raises(SpecError, match="did you mean 'openvino-cpu'"):
+        _dynamic(model=("plain",), provider=("openvino_cpu",))
+
+
 def test_threads_that_the_machine_does_not_have_are_left_out() -> None:
     """A level that would silently get fewer CPUs is not measured, and the reason is kept."""
     factors = {"model": ("ridge",), "threads": (1, 2)}
@@ -111,3 +160,161 @@ def test_levels_that_do_not_exist_are_refused(
         _plan(spec)
     assert place in (caught.value.place or "")
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "place", "words"),
+    [
+        (
+            {"loads": ({"arrival": "diurnal", "rate_hz": 20.0, "period_s": 15.0},)},
+            "loads[0].period_s",
+            ["1.33333 periods", "set trial.window_s to 15, or period_s to 20"],
+        ),
+        (
+            {
+                "loads": (
+                    {
+                        "arrival": "mmpp",
+                        "quiet_rate_hz": 1.0,
+                        "burst_rate_hz": 5.0,
+                        "quiet_s": 9.0,
+                        "burst_s": 1.0,
+                    },
+                )
+            },
+            "loads[0]",
+            ["28 requests in a window", "at least 72"],
+        ),
+        ({"generator": {"processes": 3}}, "generator.processes", ["3 on 2 CPUs", "at most 1"]),
+    ],
+)
+def test_loads_that_no_trial_can_hold_are_refused(
+    changes: dict[str, object], place: str, words: list[str]
+) -> None:
+    """Half a day, too few requests, and more senders than CPUs are named with a remedy."""
+    with pytest.raises(SpecError) as caught:
+        _plan(_spec(**changes))
+    assert caught.value.place == place
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_closed_loads_are_planned_without_a_rate() -> None:
+    """How many requests a closed loop has is known when it is over; a day may last a window."""
+    loads = (
+        {"arrival": "closed", "users": 4, "think_time_s": 0.1},
+        {"arrival": "single_stream"},
+        {"arrival": "offline", "samples": 10},
+        {"arrival": "diurnal", "rate_hz": 20.0, "period_s": 0.1},
+    )
+    plan = _plan(_spec(loads=loads, repeats=1))
+    rates_hz = {trial.load.rate_hz for trial in plan.trials if trial.load is not None}
+    assert rates_hz == {None, 20.0}
+
+
+def test_constraints_leave_cells_out() -> None:
+    """What does not keep a condition is not measured, and the plan says how many and why."""
+    plan = _plan(
+        _spec(constraints=("batch == 1 or rate_hz > 10", "load != 'poisson 20 Hz' or batch > 1"))
+    )
+    cells = {(one.configuration.batch, str(one.load)) for one in plan.trials}
+    assert cells == {(1, "poisson 10 Hz"), (8, "poisson 20 Hz")}
+    found = [(entry.levels, entry.reason) for entry in plan.excluded[1:]]
+    assert found == [
+        ("3 cells", "constraint batch == 1 or rate_hz > 10"),
+        ("3 cells", "constraint load != 'poisson 20 Hz' or batch > 1"),
+    ]
+    with pytest.raises(SpecError, match=r"constraints: found no cell left.*constraint batch > 8"):
+        _plan(_spec(constraints=("batch > 8",)))
+    with pytest.raises(SpecError, match=r"constraints\[0\].*did you mean 'batch'"):
+        _plan(_spec(constraints=("bach > 8",)))
+
+
+def test_a_fraction_and_a_hypercube_are_measured_in_blocks() -> None:
+    """Each block has the same cells, fewer than all, and every level is still there."""
+    whole = {one.cell for one in _plan(_spec()).trials}
+    for subset, number in (({"fraction": 2}, None), ({"hypercube": 5}, 5)):
+        plan = _plan(_spec(subset=subset))
+        blocks = [{one.cell for one in plan.trials if one.block == block} for block in (1, 2, 3)]
+        assert blocks[0] == blocks[1] == blocks[2] < whole
+        assert number is None or len(blocks[0]) == number
+        assert {cell[1] for cell in blocks[0]} == {"poisson 10 Hz", "poisson 20 Hz"}
+        assert {cell[0].model for cell in blocks[0]} == {"ridge", "mlp"}
+    with pytest.raises(SpecError, match=r"subset.fraction: found 5 for factors"):
+        _plan(_spec(subset={"fraction": 5}))
+
+
+def _derived(factors: dict[str, object], derived: dict[str, str]) -> Plan:
+    part = {"scenario": "traffic_prediction", "factors": factors, "derived": derived}
+    spec = _spec(scenarios=(part,))
+    return plan_trials(
+        spec, {"traffic_prediction": scenario("traffic_prediction")}, "x.yaml", cpus=4
+    )
+
+
+def test_levels_follow_from_others() -> None:
+    """A derived factor is not crossed: each combination has the level that it gives."""
+    plan = _derived({"model": ("ridge",), "batch": (1, 2, 8)}, {"threads": "min(batch, 3)"})
+    found = {(one.configuration.batch, one.configuration.threads) for one in plan.trials}
+    assert found == {(1, 1), (2, 2), (8, 3)}
+
+
+def test_a_knob_follows_only_where_a_model_has_it() -> None:
+    """A model without exits has no last exit, whatever it follows from."""
+    plan = _derived({"model": ("ridge", "tcn_s"), "batch": (1, 8)}, {"max_exit": "1 + batch // 8"})
+    found = {
+        (one.configuration.model, one.configuration.batch, one.configuration.max_exit)
+        for one in plan.trials
+    }
+    assert found == {("ridge", 1, None), ("ridge", 8, None), ("tcn_s", 1, 1), ("tcn_s", 8, 2)}
+
+
+@pytest.mark.parametrize(
+    ("factors", "derived", "said"),
+    [
+        ({}, {"model": "'ridge'"}, r"derived.model: found 'model', expected one of batch"),
+        ({}, {"speed": "1"}, r"derived.speed: found 'speed', expected one of batch"),
+        ({"threads": (1, 2)}, {"threads": "batch"}, "found levels under `factors`, too"),
+        ({}, {"threads": "batch - 1"}, r"derived.threads: found 0 for model=ridge.*batch=1"),
+        ({}, {"threads": "batch / 2"}, r"derived.threads: found 0.5 for"),
+        ({}, {"threads": "threds"}, "unknown name 'threds'"),
+        ({}, {"threads": "batch", "batch": "threads"}, "unknown name 'batch'"),
+        ({"model": ("tcn_s",)}, {"max_exit": "batch + 3"}, "at most 3, the exits of tcn_s"),
+    ],
+)
+def test_levels_that_cannot_follow_are_refused(
+    factors: dict[str, object], derived: dict[str, str], said: str
+) -> None:
+    """No factor, two ways of saying it, and levels that the factor cannot have."""
+    base = {"model": ("ridge",)} if "batch" in derived else {"model": ("ridge",), "batch": (1, 8)}
+    with pytest.raises(SpecError, match=said):
+        _derived(base | factors, derived)
+
+
+def test_a_search_has_as_many_rounds_as_it_needs() -> None:
+    """Each block has every step of every configuration, and no load is known before."""
+    search = {"lowest_hz": 20.0, "highest_hz": 200.0, "resolution_ratio": 0.1, "retries": 1}
+    plan = _plan(_spec(loads=(), search=search, repeats=2))
+    rounds = Counter((one.block, one.load_index) for one in plan.trials)
+    # Halving the logarithm of 10 five times comes below that of 1.1; and a retry.
+    assert set(rounds) == {(block, step) for block in (1, 2) for step in range(6)}
+    assert set(rounds.values()) == {6}
+    assert {str(one.load) for one in plan.trials} == {"poisson 20 to 200 Hz"}
+    with pytest.raises(SpecError, match=r"search.lowest_hz: found 20 requests"):
+        _plan(_spec(loads=(), search=search, trial={"window_s": 1.0}))
+
+
+def test_networks_are_levels() -> None:
+    """Every cell is measured through every network."""
+    networks = (preset("lan"), preset("4g"))
+    plan = plan_trials(
+        _spec(constraints=("network != '4g' or batch == 1",)),
+        {"traffic_prediction": scenario("traffic_prediction")},
+        "x.yaml",
+        cpus=2,
+        networks=networks,
+    )
+    block = [one for one in plan.trials if one.block == 1]
+    assert Counter(one.cell[2] for one in block) == {"lan": 12, "4g": 6}
+    with pytest.raises(SpecError, match="networks: found lan twice"):
+        plan_trials(_spec(), {}, "x.yaml", cpus=2, networks=(preset("lan"), preset("lan")))

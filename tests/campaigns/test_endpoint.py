@@ -14,7 +14,8 @@ import pytest
 from joulery.campaigns.design import plan_trials
 from joulery.campaigns.endpoint import reach_endpoint
 from joulery.campaigns.scenarios import scenario
-from joulery.campaigns.spec import CampaignSpec, Endpoint, load_spec
+from joulery.campaigns.spec import CampaignSpec, Endpoint
+from joulery.campaigns.spec_file import load_spec
 from joulery.datasets.store import load
 from joulery.datasets.verify import verify
 from joulery.errors import SpecError, TrialError

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -15,11 +17,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from joulery.campaigns.design import Configuration
+from joulery.campaigns.configuration import Configuration
 from joulery.campaigns.executor import split_cores, start_service
 from joulery.campaigns.generator import Answers, LoadGenerator, LoadPlan, Warmup
+from joulery.campaigns.loads import ClosedLoad, SteadyLoad
 from joulery.campaigns.schedule import Schedule, make_schedule, stream
-from joulery.campaigns.spec import Load
+from joulery.errors import TrialError
 from joulery.profiler.oip import (
     HEADER_LENGTH,
     InferenceRequest,
@@ -71,7 +74,7 @@ def workload(tmp_path_factory: pytest.TempPathFactory) -> TinyWorkload:
 
 
 def _plan(url: str, *, rate_hz: float, duration_s: float, timeout_s: float = 3.0) -> LoadPlan:
-    load = Load(rate_hz=rate_hz)
+    load = SteadyLoad(rate_hz=rate_hz)
     rng = stream(1, "test")
     warmup = tuple(make_schedule(load, duration_s=0.1, samples=SIZE, rng=rng) for _ in range(10))
     window = make_schedule(load, duration_s=duration_s, samples=SIZE, rng=rng)
@@ -109,10 +112,10 @@ def test_every_answer_belongs_to_its_own_request(
         plan = _plan(service.url, rate_hz=300.0, duration_s=0.5)
         warm, answers = _send(generator, workload, plan)
     assert set(answers.status) == {"ok"}
-    assert np.array_equal(answers.outputs["y"][:, 0], 2.0 * plan.window.samples)
+    assert np.array_equal(answers.outputs["y"][:, 0], 2.0 * answers.asked.samples)
     assert answers.batch_served.max() > 1
     assert len(warm.medians_s) >= 2
-    assert np.all(answers.sent_s >= plan.window.intended_s - 1e-6)
+    assert np.all(answers.sent_s >= answers.asked.intended_s - 1e-6)
     assert np.all(answers.done_s > answers.sent_s)
 
 
@@ -129,12 +132,12 @@ def test_a_stalling_server_is_charged_for_every_request_it_delays(
         plan = _plan(f"http://127.0.0.1:{port}/infer", rate_hz=rate_hz, duration_s=1.5)
         _, answers = _send(generator, workload, plan)
         server.kill()
-    latency_s = answers.done_s - plan.window.intended_s
+    latency_s = answers.done_s - answers.asked.intended_s
     assert set(answers.status) == {"ok"}
     # A closed loop would have sent one request into the stall, and reported one slow answer.
     waited = int((latency_s > STALL_S / 4).sum())
     assert waited >= 0.4 * rate_hz * STALL_S
-    assert np.quantile(answers.sent_s - plan.window.intended_s, 0.9) < STALL_S / 4
+    assert np.quantile(answers.sent_s - answers.asked.intended_s, 0.9) < STALL_S / 4
 
 
 class _Recorded(ThreadingHTTPServer):
@@ -193,7 +196,7 @@ def test_encodings(generator: LoadGenerator, workload: TinyWorkload) -> None:
             plan = dataclasses.replace(plan, binary=binary)
             _, answers = _send(generator, workload, plan)
         assert set(answers.status) == {"ok"}
-        assert np.array_equal(answers.outputs["y"][:, 0], 2.0 * plan.window.samples)
+        assert np.array_equal(answers.outputs["y"][:, 0], 2.0 * answers.asked.samples)
         assert {HEADER_LENGTH.lower() in headers for headers in server.headers} == {binary}
         assert {headers["accept-encoding"] for headers in server.headers} == {"identity"}
 
@@ -249,14 +252,64 @@ def test_a_slow_answer_is_a_timeout(generator: LoadGenerator, workload: TinyWork
         _, answers = _send(generator, workload, plan)
         server.kill()
     assert "timeout" in answers.status
-    latency_s = (answers.done_s - plan.window.intended_s)[np.array(answers.status) == "ok"]
+    latency_s = (answers.done_s - answers.asked.intended_s)[np.array(answers.status) == "ok"]
     assert latency_s.max() < 0.15
+
+
+def test_several_processes_send_one_schedule(workload: TinyWorkload) -> None:
+    """Their shares make up the schedule: each request once, at its time, with its own answer."""
+    with LoadGenerator(processes=3) as several, _recording() as (server, url):
+        assert len(set(several.pids)) == 3
+        plan = _plan(url, rate_hz=200.0, duration_s=0.5)
+        warm, answers = _send(several, workload, plan)
+        # And all users of a closed loop, with numbers of their own.
+        users = ClosedLoad(arrival="closed", users=4, think_time_s=0.01)
+        closed = make_schedule(users, duration_s=0.3, samples=SIZE, rng=stream(1))
+        _, later = _send(several, workload, dataclasses.replace(plan, window=closed))
+    assert isinstance(plan.window, Schedule)
+    assert np.allclose(answers.asked.intended_s, plan.window.intended_s)
+    assert np.array_equal(answers.asked.samples, plan.window.samples)
+    assert len(warm.medians_s) >= 2
+    for one in (answers, later):
+        assert set(one.status) == {"ok"}
+        assert np.array_equal(one.outputs["y"][:, 0], 2.0 * one.asked.samples)
+        assert np.all(np.diff(one.asked.intended_s) >= 0)
+        assert np.allclose(one.lag_s, one.sent_s - one.asked.intended_s)
+        assert len(one.cpu_s) == 3
+        assert min(one.cpu_s) > 0
+    assert len(server.headers) >= len(answers.status) + len(later.status)
+
+
+def test_the_busiest_process_decides() -> None:
+    """One process at its limit is a generator at its limit; so are many that share one core."""
+    asked = Schedule(intended_s=np.zeros(0), samples=np.zeros(0, dtype=np.int64))
+    none = np.zeros(0)
+    some = Answers(
+        asked=asked,
+        sent_s=none,
+        lag_s=none,
+        done_s=none,
+        status=(),
+        outputs={},
+        batch_served=np.zeros(0, dtype=np.int64),
+        cpu_s=(1.0, 9.0),
+        cores=8,
+    )
+    assert some.busiest_ratio(10.0) == 0.9
+    assert dataclasses.replace(some, cores=1).busiest_ratio(10.0) == 1.0
+
+
+def test_a_process_that_ends_is_told(workload: TinyWorkload) -> None:
+    """When one of the processes dies the trial fails with a word, and nothing hangs."""
+    with LoadGenerator(processes=2) as several, _recording() as (_, url):
+        os.kill(several.pids[1], signal.SIGKILL)
+        with pytest.raises(TrialError, match="its process ended"):
+            _send(several, workload, _plan(url, rate_hz=50.0, duration_s=0.2))
+        assert not several.alive
 
 
 def test_a_service_that_cannot_start_says_why(tmp_path: Path) -> None:
     """The service's own last words are in the error, and no process stays behind."""
-    from joulery.errors import TrialError
-
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"not a model")
     began_s = time.monotonic()

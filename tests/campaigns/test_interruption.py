@@ -47,7 +47,7 @@ def test_resuming_with_a_changed_specification_is_refused(
     changed = tmp_path / "small.yaml"
     changed.write_text(SPEC.replace("rate_hz: 150", "rate_hz: 151"))
     refused = joulery("run", changed, "--out", finished, "--plain", "--resume", code=2)
-    assert "loads[0].rate_hz: 150.0 -> 151.0" in refused.stderr
+    assert "\n  spec.loads[0].rate_hz: 150.0 -> 151.0\n" in refused.stderr
 
 
 def test_a_replacement_that_is_killed_resumes_and_replaces(
@@ -76,10 +76,10 @@ def test_a_kill_after_the_dataset_is_whole_leaves_nothing_to_measure(tmp_path: P
     path, out = tmp_path / "one.yaml", tmp_path / "one"
     path.write_text(SPEC.replace("repeats: 2", "repeats: 1").replace("batch: [1, 8]", "batch: [1]"))
     program = (
-        "import os, sys, types, joulery.campaigns.runner as runner\n"
+        "import os, sys, joulery.campaigns.runner as runner\n"
         "from joulery.cli import main\n"
         "if __name__ == '__main__':\n"
-        "    runner.shutil = types.SimpleNamespace(rmtree=lambda _: os._exit(9))\n"
+        "    runner.discard = lambda _: os._exit(9)\n"
         f"    sys.argv = ['joulery', 'run', {str(path)!r}, '--out', {str(out)!r}, '--plain']\n"
         "    main()\n"
     )

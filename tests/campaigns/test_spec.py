@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from joulery.campaigns.spec import load_spec
+from joulery.campaigns.spec import parse_spec
+from joulery.campaigns.spec_file import load_spec
 from joulery.errors import SpecError
 
 GOOD = """\
@@ -99,8 +100,110 @@ def test_a_missing_file_and_bytes_that_are_not_text_are_refused(tmp_path: Path) 
         load_spec(path)
 
 
+LOAD = "{arrival: poisson, rate_hz: 50}"
+
+
+@pytest.mark.parametrize(
+    ("load", "name"),
+    [
+        ("{rate_hz: 50}", "poisson 50 Hz"),
+        ("{arrival: constant, rate_hz: 50}", "constant 50 Hz"),
+        (
+            "{arrival: mmpp, quiet_rate_hz: 0, burst_rate_hz: 90, quiet_s: 2, burst_s: 1}",
+            "mmpp 0 Hz 2 s, 90 Hz 1 s",
+        ),
+        ("{arrival: diurnal, rate_hz: 50, period_s: 2}", "diurnal 50 Hz, 2 s, peak 1.8"),
+        ("{arrival: closed, users: 1}", "closed 1 user"),
+        ("{arrival: closed, users: 8, think_time_s: 0.5}", "closed 8 users, exponential 0.5 s"),
+        ("{arrival: single_stream}", "single_stream"),
+        ("{arrival: multi_stream}", "multi_stream 8"),
+        ("{arrival: offline, samples: 500}", "offline 500, 64 in flight"),
+    ],
+)
+def test_each_kind_of_load_is_read_and_has_a_name(tmp_path: Path, load: str, name: str) -> None:
+    """What `arrival` says decides which keys there are; what was written is recorded as such."""
+    spec = load_spec(_write(tmp_path, GOOD.replace(LOAD, load)))
+    assert str(spec.loads[0]) == name
+    assert parse_spec(spec.model_dump(mode="json")) == spec
+
+
+@pytest.mark.parametrize(
+    ("load", "place", "words"),
+    [
+        ("{arrival: poison, rate_hz: 5}", "loads[0].arrival", ["did you mean 'poisson'?"]),
+        ("{arrival: 3}", "loads[0].arrival", ["'3'", "'closed'"]),
+        ("{arrival: closed, user: 5}", "loads[0].user", ["'users'", "did you mean 'users'?"]),
+        ("{arrival: closed, users: 0}", "loads[0].users", ["found 0", ">= 1"]),
+        ("{arrival: closed}", "loads[0].users", ["add 'users:'"]),
+        ("{arrival: single_stream, rate_hz: 5}", "loads[0].rate_hz", ["unknown key"]),
+        (
+            "{arrival: diurnal, rate_hz: 5, period_s: 2, peak_to_mean: 3}",
+            "loads[0].peak_to_mean",
+            ["found 3", "<= 2"],
+        ),
+        ("{arrival: trace}", "loads[0].path", ["add 'path:'"]),
+        ("poisson", "loads[0]", ["'poisson'", "keys with values"]),
+    ],
+)
+def test_each_kind_of_load_refuses_what_it_does_not_know(
+    tmp_path: Path, load: str, place: str, words: list[str]
+) -> None:
+    """A mistake in a load is named by its place in the file, with the keys of that kind."""
+    with pytest.raises(SpecError) as caught:
+        load_spec(_write(tmp_path, GOOD.replace(LOAD, load)))
+    assert caught.value.place == f"line 8, {place}"
+    for word in words:
+        assert word in str(caught.value)
+
+
 def test_other_mistakes_are_counted_beside_the_first(tmp_path: Path) -> None:
     """Two mistakes give one message that also says where the second one is."""
     text = GOOD.replace("rate_hz: 50", "rate_hz: -5").replace("window_s: 2", "window_s: 0")
     with pytest.raises(SpecError, match=r"also look at trial\.window_s"):
         load_spec(_write(tmp_path, text))
+
+
+def test_files_are_included(tmp_path: Path) -> None:
+    """Keys of an included file hold where the file has none, key in key; lists go as a whole."""
+    (tmp_path / "common").mkdir()
+    (tmp_path / "common" / "times.yaml").write_text("trial: {window_s: 9, idle_s: 3}\n")
+    (tmp_path / "common" / "base.yaml").write_text(
+        "include: [times.yaml]\nloads: [{rate_hz: 7}]\nrepeats: 5\ntrial: {idle_s: 4}\n"
+    )
+    spec = load_spec(_write(tmp_path, f"include: [common/base.yaml]\n{GOOD}"))
+    assert (spec.trial.window_s, spec.trial.idle_s, spec.repeats) == (2.0, 4.0, 5)
+    assert [str(load) for load in spec.loads] == ["poisson 50 Hz"]
+    assert spec.include == ()
+
+
+@pytest.mark.parametrize(
+    ("common", "include", "place", "words"),
+    [
+        ("repeats: none", "[common.yaml]", "line 1 of common.yaml, repeats", "valid integer"),
+        ("trial: {windw_s: 3}", "[common.yaml]", "line 1 of common.yaml, trial.windw_s", "window"),
+        ("include: [campaign.yaml]", "[common.yaml]", "line 1 of common.yaml, include[0]", "this"),
+        ("seed: 1", "common.yaml", "line 1, include", "write [common.yaml]"),
+        ("seed: 1", "[campaign.yaml]", "line 1, include[0]", "which includes this file"),
+        ("seed: 1", "[missing.yaml]", "", "what "),
+        ("- 1", "[common.yaml]", "", "keys with values"),
+    ],
+)
+def test_wrong_includes_are_told_with_their_own_file(
+    tmp_path: Path, common: str, include: str, place: str, words: str
+) -> None:
+    """The line is that of the file where the mistake is."""
+    (tmp_path / "common.yaml").write_text(common)
+    with pytest.raises(SpecError) as caught:
+        load_spec(_write(tmp_path, f"include: {include}\n{GOOD}"))
+    assert place in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_loads_or_a_search(tmp_path: Path) -> None:
+    """One of both says how many requests come."""
+    load = "loads:\n  - {arrival: poisson, rate_hz: 50}\n"
+    search = "search: {lowest_hz: 50, highest_hz: 500}\n"
+    assert load_spec(_write(tmp_path, GOOD.replace(load, search))).search is not None
+    for text in (GOOD.replace(load, ""), GOOD + search):
+        with pytest.raises(SpecError, match="loads or search"):
+            load_spec(_write(tmp_path, text))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from joulery.campaigns.configuration import Configuration
+from joulery.campaigns.design import PlannedTrial
+from joulery.campaigns.loads import SteadyLoad
 from joulery.campaigns.scenarios.base import (
     Assessment,
     Figure,
@@ -20,9 +24,22 @@ from joulery.campaigns.scenarios.base import (
     Workload,
 )
 
-__all__ = ["TinyScenario", "TinyWorkload", "doubling_model"]
+__all__ = ["PLANNED", "TinyScenario", "TinyWorkload", "doubling_model"]
 
 SIZE = 50
+
+PLANNED = PlannedTrial(
+    number=3,
+    attempt=1,
+    block=1,
+    repeat=1,
+    configuration=Configuration(
+        scenario="tiny", model="double", precision="fp32", batch=1, threads=1
+    ),
+    load_index=0,
+    load=SteadyLoad(rate_hz=50.0),
+)
+"""A trial of it."""
 
 
 def doubling_model(path: Path) -> Path:
@@ -67,7 +84,9 @@ class TinyScenario(Scenario):
     """Double a number."""
 
     name, title, summary = "tiny", "Tiny", "Doubles a number."
-    models = (ModelFamily(name="double", title="Adds x to x", precisions=("fp32",)),)
+    models: ClassVar[tuple[ModelFamily, ...]] = (
+        ModelFamily(name="double", title="Adds x to x", precisions=("fp32",)),
+    )
     figures = (
         Figure(name="error", title="Error", description="Mean absolute error", better="lower"),
     )

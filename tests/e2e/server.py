@@ -64,13 +64,13 @@ class Prometheus:
                 raise AssertionError(f"{query}: {refused.read().decode()}") from None
 
 
-def _configuration(targets: Mapping[str, str]) -> dict[str, Any]:
+def _configuration(targets: Mapping[str, str], interval_s: float) -> dict[str, Any]:
     """Scrape exporters, each as its job. Debian's server knows no discovery by Kubernetes."""
     return {
         "global": {
-            "scrape_interval": f"{INTERVAL_S}s",
-            "scrape_timeout": "4s",
-            "evaluation_interval": f"{INTERVAL_S}s",
+            "scrape_interval": f"{1000 * interval_s:.0f}ms",
+            "scrape_timeout": f"{800 * interval_s:.0f}ms",
+            "evaluation_interval": f"{1000 * interval_s:.0f}ms",
         },
         "rule_files": [str(RULES)],
         "scrape_configs": [
@@ -81,18 +81,21 @@ def _configuration(targets: Mapping[str, str]) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def running(folder: Path, targets: Mapping[str, str]) -> Iterator[Prometheus]:
+def running(
+    folder: Path, targets: Mapping[str, str], *, interval_s: float = INTERVAL_S
+) -> Iterator[Prometheus]:
     """Run a server that keeps its data in a folder.
 
     Args:
         folder: For its data.
         targets: The address:port of an exporter by the job that it is scraped as.
+        interval_s: From one scrape to the next.
     """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     configuration = folder / "prometheus.yml"
-    configuration.write_text(yaml.safe_dump(_configuration(targets)))
+    configuration.write_text(yaml.safe_dump(_configuration(targets, interval_s)))
     command = [
         program("prometheus"),
         f"--config.file={configuration}",

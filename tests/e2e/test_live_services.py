@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 import time
@@ -209,20 +210,28 @@ def test_accuracy_by_probe_is_that_of_the_model(
 def test_joules_of_an_inference_and_of_a_correct_one(
     load: Load, prometheus: Prometheus, services: list[Service], truth: Truth
 ) -> None:
-    """Rules tell both for each pod: its power over its rate, and that over its accuracy."""
+    """Rules tell both for each pod: its power over its rate, and that over its accuracy.
+
+    All is asked for as of when the rules were evaluated: seconds later, the windows of their rates
+    are others.
+    """
     for one in services:
         selector = f'{{part="active",{one.of_pod}}}'
-        [(labels, per_inference_j)] = prometheus.ask(f"{_PER_INFERENCE}{selector}")
+        evaluated_s = prometheus.value(f"timestamp({_PER_INFERENCE}{selector})")
+        asked = functools.partial(prometheus.value, time_s=evaluated_s)
+        [(labels, per_inference_j)] = prometheus.ask(
+            f"{_PER_INFERENCE}{selector}", time_s=evaluated_s
+        )
         low_j, high_j = (
-            prometheus.value(_PER_INFERENCE.replace("_energy_", end) + selector)
+            asked(_PER_INFERENCE.replace("_energy_", end) + selector)
             for end in ("_energy_low_", "_energy_high_")
         )
-        rate_hz = prometheus.value(f"sum(rate({_DURATION}_count{{{one.of_pod}}}[5m]))")
-        power_w = prometheus.value(
+        rate_hz = asked(f"sum(rate({_DURATION}_count{{{one.of_pod}}}[5m]))")
+        power_w = asked(
             f'sum(rate(joulery_pod_energy_joules_total{{part="active",uid="{one.uid}"}}[5m]))'
         )
         drawn_j = sum(
-            truth.pod_j(one.uid, time.time(), of) - truth.pod_j(one.uid, load.start_s, of)
+            truth.pod_j(one.uid, evaluated_s, of) - truth.pod_j(one.uid, load.start_s, of)
             for of in ("package-0", "dram")
         )
         told = f"{per_inference_j:.4f} J [{low_j:.4f}, {high_j:.4f}] told"
@@ -231,9 +240,11 @@ def test_joules_of_an_inference_and_of_a_correct_one(
         assert 0 < low_j < per_inference_j < high_j < np.inf
         assert low_j < drawn_j / _LOAD < high_j
         assert labels["provenance"] == "apportioned"
-        [(labels, per_correct_j)] = prometheus.ask(f"{_PER_CORRECT}{selector}")
+        [(labels, per_correct_j)] = prometheus.ask(f"{_PER_CORRECT}{selector}", time_s=evaluated_s)
         assert (labels["method"], labels["metric"]) == ("feedback", "accuracy")
-        accuracy, _, _ = _interval(prometheus, one, "feedback")
+        accuracy = asked(
+            f'{_QUALITY}_ratio{{method="feedback",metric="accuracy",window="all",{one.of_pod}}}'
+        )
         assert per_correct_j == pytest.approx(per_inference_j / accuracy, rel=0.02)
 
 

@@ -12,10 +12,11 @@
   function themed(spec) {
     const { data, layout } = JSON.parse(JSON.stringify(spec));
     for (const trace of data) {
-      const line = trace.meta.colour === "line";
-      const own = colour(line ? "line" : "c" + trace.meta.colour);
+      const named = typeof trace.meta.colour === "string";
+      const own = colour(named ? trace.meta.colour : "c" + trace.meta.colour);
       if (trace.line) trace.line.color = own;
       if (trace.type === "box") trace.fillcolor = own + "40";
+      if (trace.type === "surface") trace.colorscale = [[0, own], [1, own]];
       if (trace.marker) {
         trace.marker.color = own;
         trace.marker.line.color = trace.meta.front ? colour("ink") : own;
@@ -29,8 +30,9 @@
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: soft },
       hoverlabel: { bgcolor: colour("card"), bordercolor: colour("line"), font: { color: colour("ink") } },
     });
-    for (const axis of [layout.xaxis, layout.yaxis])
-      Object.assign(axis, { gridcolor: colour("grid"), linecolor: colour("line"), zerolinecolor: colour("line"), showline: true });
+    const scene = layout.scene ?? {};
+    for (const axis of [layout.xaxis, layout.yaxis, scene.xaxis, scene.yaxis, scene.zaxis])
+      if (axis) Object.assign(axis, { gridcolor: colour("grid"), linecolor: colour("line"), zerolinecolor: colour("line"), showline: true });
     for (const note of layout.annotations) note.font.color = colour("ink");
     for (const shape of layout.shapes) {
       shape.line.color = soft;
@@ -40,10 +42,23 @@
     return { data, layout };
   }
 
+  const canvas = document.createElement("canvas");
+  const solid = Boolean(canvas.getContext("webgl2") ?? canvas.getContext("webgl"));
+
   function draw() {
     places.forEach(function (place, index) {
+      if (specs[index].layout.scene && !solid) {
+        place.textContent = "This browser draws nothing in space (it has no WebGL). The figures in the plane hold the same.";
+        place.classList.add("absent");
+        return;
+      }
       const { data, layout } = themed(specs[index]);
-      Plotly.react(place, data, layout, { displayModeBar: false, responsive: true });
+      // Seen from farther away, the titles of the axes fit a narrow figure.
+      if (layout.scene && place.clientWidth < 600)
+        for (const axis of ["x", "y", "z"]) layout.scene.camera.eye[axis] *= 1.25;
+      // The wheel belongs to the page, not to a figure that happens to be under it.
+      const options = { displayModeBar: false, responsive: true, scrollZoom: false };
+      Plotly.react(place, data, layout, options);
     });
   }
 

@@ -170,7 +170,7 @@ def test_on_a_terminal_there_is_a_bar(tmp_path: Path) -> None:
         [sys.executable, "-c", program, *arguments],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
         env=os.environ | {"TERM": "xterm", "COLUMNS": "120"},
         stdin=subprocess.DEVNULL,
         check=False,

@@ -1,0 +1,3 @@
+"""The kubernetes executor: a Deployment per trial, and its energy from the exporters."""
+
+__all__: list[str] = []

@@ -1,0 +1,1 @@
+"""Network conditions of trials: what a link does to bytes, presets, and a link emulator."""

@@ -1,0 +1,1 @@
+"""Tests of the statistics behind the report, and of comparisons."""
