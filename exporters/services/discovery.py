@@ -49,6 +49,7 @@ def needed(pod: Mapping[str, Any]) -> dict[str, Any]:
     }
     labels = _part(metadata, "labels")
     ports = [{"name": name, "containerPort": number} for name, number in _ports(spec)]
+    conditions = [{k: one.get(k) for k in ("type", "status")} for one in _readiness(status)]
     found: dict[str, Any] = {
         "metadata": {key: metadata[key] for key in ("namespace", "name", "uid") if key in metadata},
         "spec": {"containers": [{"ports": ports}]} if ports else {},
@@ -58,6 +59,8 @@ def needed(pod: Mapping[str, Any]) -> dict[str, Any]:
         found["metadata"]["annotations"] = annotations
     if _MODEL_LABEL in labels:
         found["metadata"]["labels"] = {_MODEL_LABEL: labels[_MODEL_LABEL]}
+    if conditions:
+        found["status"]["conditions"] = conditions
     if metadata.get("deletionTimestamp"):
         found["metadata"]["deletionTimestamp"] = metadata["deletionTimestamp"]
     if spec.get("hostNetwork"):
@@ -85,7 +88,12 @@ def targets_of(
         return who, [], []
     said = _Said(_part(metadata, "annotations"), tuple(_ports(_part(pod, "spec"))))
     host, label = host_of(who.addresses[0]), str(_part(metadata, "labels").get(_MODEL_LABEL, ""))
-    bare = Target(pod=who, model=said.text("model") or label, variant=said.text("variant"))
+    bare = Target(
+        pod=who,
+        model=said.text("model") or label,
+        variant=said.text("variant"),
+        is_ready=all(one.get("status") == "True" for one in _readiness(_part(pod, "status"))),
+    )
     targets = [
         replace(
             bare,
@@ -104,6 +112,11 @@ def targets_of(
 def _part(whole: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     found = whole.get(key)
     return found if isinstance(found, Mapping) else {}
+
+
+def _readiness(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the condition `Ready` of a pod, none where nothing was said of it."""
+    return [one for one in status.get("conditions") or () if one.get("type") == "Ready"]
 
 
 def _who(pod: Mapping[str, Any]) -> Pod:

@@ -84,6 +84,7 @@ class _Probed:
 class Prober:
     """Probes all services that have a golden set, each at its own bounded rate.
 
+    A pod that is not ready is left alone: what it answers while it starts is nobody's answer.
     Quality rests on distinct samples, see `Verdicts`; JUDGED and CORRECT count each answer. A pod
     with another uid, another variant, model or golden set begins anew. All methods belong to one
     event loop.
@@ -136,6 +137,9 @@ class Prober:
             key = (*target.pod.labels, *service, golden.name, golden.sha256)
             known = before.get(key) or self._begun(target, golden)
             if known is not None:
+                if target.is_ready and not known.target.is_ready:
+                    known.failures = 0
+                    self._spread(known)
                 known.target = target
                 self._probed[key] = known
         self._changed.set()
@@ -178,9 +182,12 @@ class Prober:
         except JouleryError as error:
             self._complain(f"{_shown(target.pod)} is not probed: {error}")
             return None
-        # The first turns are spread over one wait: targets often come all at once.
-        probed.due_s = self._clock() + self._random.uniform(0, self._wait_s)
+        self._spread(probed)
         return probed
+
+    def _spread(self, probed: _Probed) -> None:
+        """Set the first turn, somewhere in one wait: targets often come all at once."""
+        probed.due_s = self._clock() + self._random.uniform(0, self._wait_s)
 
     def _start_turns(self, session: aiohttp.ClientSession) -> float | None:
         """Start the turns that are due; return the seconds until the next, `None`: there is none.
@@ -189,7 +196,7 @@ class Prober:
         else they would pile up.
         """
         now_s = self._clock()
-        idle = [probed for probed in self._probed.values() if not probed.is_busy]
+        idle = [one for one in self._probed.values() if one.target.is_ready and not one.is_busy]
         for probed in sorted(idle, key=lambda one: one.due_s):
             if probed.due_s > now_s:
                 break

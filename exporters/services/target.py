@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["Pod", "Target"]
 
@@ -46,6 +46,7 @@ class Target:
         certain: Somebody said that it is an AI service. Else only a port's name, or what is said
             to Prometheus, made it look like one: a scrape of no known dialect then means that it
             is none, and is nobody's mistake.
+        is_ready: Its pod takes traffic. While it does not, it is not probed. No part of who it is.
     """
 
     pod: Pod
@@ -56,3 +57,4 @@ class Target:
     golden: str = ""
     infer_url: str = ""
     certain: bool = True
+    is_ready: bool = field(default=True, compare=False)

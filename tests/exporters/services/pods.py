@@ -22,6 +22,7 @@ def pod_json(
     version: int = 1,
     terminating: bool = False,
     host_network: bool = False,
+    ready: bool = True,
 ) -> dict[str, Any]:
     """Return one pod, in the form and with the fields that `kubectl get pod --output json` has."""
     metadata: dict[str, Any] = {
@@ -48,6 +49,11 @@ def pod_json(
     if host_network:
         spec["hostNetwork"] = True
     status: dict[str, Any] = {"phase": phase, "qosClass": "BestEffort", "hostIP": "192.0.2.10"}
+    moment = "2026-01-01T00:00:00Z"
+    status["conditions"] = [
+        {"type": kind, "status": str(is_so), "lastProbeTime": None, "lastTransitionTime": moment}
+        for kind, is_so in (("Initialized", True), ("Ready", ready), ("PodScheduled", True))
+    ]
     if addresses:
         status["podIP"] = addresses[0]
         status["podIPs"] = [{"ip": one} for one in addresses]

@@ -219,6 +219,17 @@ def test_only_pods_that_run(pod: dict[str, Any]) -> None:
     assert _targets(pod) == []
 
 
+def test_pods_that_are_not_ready_are_told() -> None:
+    """A pod that loads its model is known, and known to take no traffic yet."""
+    annotations = {"joulery.io/port": "8002"}
+    for ready in (True, False):
+        pod = pod_json(annotations=annotations, ready=ready)
+        assert [one.is_ready for one in _targets(pod) + _targets(needed(pod))] == [ready] * 2
+    silent = pod_json(annotations=annotations)
+    del silent["status"]["conditions"]
+    assert [one.is_ready for one in _targets(silent)] == [True]
+
+
 def test_an_ended_pod_has_no_address() -> None:
     """The address of a pod that ended may be another's by now; one that starts has its own."""
     owned = {

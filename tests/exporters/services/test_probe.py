@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,36 @@ def test_replaced_pods_begin_anew(parity: GoldenSet) -> None:
         assert asked(some, pod) == 0
     some.update([])
     assert some.readings() == {}
+
+
+def test_a_pod_that_is_not_ready_is_left_alone(parity: GoldenSet) -> None:
+    """It is asked nothing while it starts, and at once, as if new, when it is ready."""
+
+    async def work() -> None:
+        ready = asyncio.Event()
+
+        async def handler(request: web.Request) -> web.StreamResponse:
+            if ready.is_set():
+                return odd(await asked_of(request))
+            return web.Response(status=503)
+
+        async with answering(handler) as url:
+            starts, runs = (
+                Target(pod=pod, golden="parity", infer_url=url, model="m/1", is_ready=is_ready)
+                for pod, is_ready in ((POD, False), (Pod(namespace="n", name="b", uid="2"), True))
+            )
+            some = prober(parity)
+            some.update([starts, runs])
+            await probe_until(some, lambda: asked(some, runs.pod, "error") >= 5)
+            assert asked(some, POD, "error") == 0
+            ready.set()
+            some.update([replace(starts, is_ready=True), runs])
+            await probe_until(some, lambda: asked(some, POD) >= len(parity))
+            assert asked(some, POD, "error") == 0
+            some.update([replace(starts, is_ready=False), runs])
+            assert set(values(some.readings()[POD], QUALITY).values()) == {1.0}
+
+    asyncio.run(work())
 
 
 def test_rates_are_bounded(parity: GoldenSet) -> None:
