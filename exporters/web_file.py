@@ -52,8 +52,12 @@ class Files:
             OSError: When it cannot be read; it is remembered nonetheless.
         """
         # Before the reading: a change in between is then seen as one.
-        self._stamps[path] = _stamp(path)
+        self.remember(path)
         return path.read_bytes()
+
+    def remember(self, path: Path) -> None:
+        """Watch a file, or the names in a folder, about to be read by somebody else."""
+        self._stamps[path] = _stamp(path)
 
     def changed(self) -> bool:
         """Return whether a file that was read is another now, has gone, or has come."""

@@ -32,9 +32,10 @@ from ..service_metrics import (
     TARGET_PROBLEMS,
     TARGETS,
 )
+from ..web_file import Files, Watched
 from .discovery import targets_of
 from .feedback import FeedbackReceiver
-from .golden import load_golden
+from .golden import GoldenSet, load_golden
 from .identity import Identities
 from .joins import AnswerStore
 from .pods_watch import FAILURES, PodsWatch, cluster
@@ -53,7 +54,7 @@ __all__ = ["ServiceExporter"]
 _log = logging.getLogger(__name__)
 
 _LOOK_S = 5.0
-"""The file of services is looked at so often."""
+"""The file of services and the golden sets are looked at so often."""
 
 _FRESH_S = 1.0
 """A scrape is answered with a snapshot that is no older. One is made when it is asked for: made
@@ -98,7 +99,10 @@ class ServiceExporter:
         self, settings: ServiceSettings, *, shown: Callable[[], None] = lambda: None
     ) -> None:
         self.settings, self._shown = settings, shown
-        golden = {} if settings.golden is None else load_golden(settings.golden)
+        self._golden = Watched(
+            self._read_golden,
+            lambda found: f"golden sets read again, for they changed: {len(found)}",
+        )
         self._static: StaticTargets | None = None
         self._watch: PodsWatch | None = None
         if settings.targets is None:
@@ -110,7 +114,9 @@ class ServiceExporter:
         self._publisher, self._identities = Publisher(), Identities()
         self._streams = Streams(began_ns=time.time_ns(), clock=time.monotonic)
         self._scraper = Scraper(read, interval_s=settings.interval_s)
-        self._prober = Prober(golden, clock=time.monotonic, rate_hz=settings.probe_rate_hz)
+        self._prober = Prober(
+            self._golden.current(), clock=time.monotonic, rate_hz=settings.probe_rate_hz
+        )
         self._store = AnswerStore(settings.store, clock=time.time)
         self.receiver = Receiver(self._identities, self._streams)
         self.feedback = FeedbackReceiver(self._store, self._identities)
@@ -129,10 +135,12 @@ class ServiceExporter:
             group.create_task(self._prober.run(stop))
             group.create_task(_again(stop, _UNASKED * self.settings.interval_s, self._show))
             group.create_task(_again(stop, _FORGET_S, self._forget))
+            look_s = min(_LOOK_S, self.settings.interval_s)
+            if self.settings.golden is not None:
+                group.create_task(_again(stop, look_s, self._look_at_golden))
             if self._watch is not None:
                 group.create_task(self._watch.run(stop, self._found))
             else:
-                look_s = min(_LOOK_S, self.settings.interval_s)
                 group.create_task(_again(stop, look_s, self._look))
 
     async def run_once(self) -> None:
@@ -228,6 +236,13 @@ class ServiceExporter:
         assert self._static is not None
         targets = self._static.current()
         self._use({target.pod.labels: target.pod for target in targets}, targets)
+
+    def _read_golden(self, files: Files) -> Mapping[str, GoldenSet]:
+        return {} if self.settings.golden is None else load_golden(self.settings.golden, files)
+
+    async def _look_at_golden(self) -> None:
+        """Take over the golden sets as they are now; large ones take their time to read."""
+        self._prober.use(await asyncio.to_thread(self._golden.current))
 
     async def _list_once(self, watch: PodsWatch) -> None:
         await cluster()  # what it raises is the answer; else it would be tried again and again

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ...errors import SpecError
 from ...profiler.oip import Message, ProtocolError, Tensors, datatype_of, decode_request
+from ..web_file import Files
 from .judging import RULES, Judge, Labels
 
 __all__ = ["GoldenSet", "Reference", "load_golden", "read_golden", "write_golden"]
@@ -89,16 +90,23 @@ class GoldenSet:
         return {name: tensor[index : index + 1] for name, tensor in self.inputs.items()}
 
 
-def load_golden(folder: Path) -> Mapping[str, GoldenSet]:
+def load_golden(folder: Path, files: Files | None = None) -> Mapping[str, GoldenSet]:
     """Read all golden sets in a folder, by name.
 
     Hidden entries are left out, of which Kubernetes makes some in every volume.
 
+    Args:
+        folder: Where they are.
+        files: Takes down what they rest on, to be told of changes.
+
     Raises:
         SpecError: A set is wrong, or the folder cannot be read.
     """
+    files = files or Files()
     try:
-        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        entries = _entries(folder, files)
+        for subfolder in filter(Path.is_dir, entries):
+            _entries(subfolder, files)
     except OSError as error:
         raise SpecError(
             f"golden sets {folder}",
@@ -117,6 +125,14 @@ def load_golden(folder: Path) -> Mapping[str, GoldenSet]:
             _wrong(folder, None, f"more than {MOST_SETS} sets", "fewer")
         found[golden.name] = golden
     return found
+
+
+def _entries(folder: Path, files: Files) -> list[Path]:
+    files.remember(folder)
+    entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    for entry in entries:
+        files.remember(entry)
+    return entries
 
 
 def read_golden(path: Path) -> GoldenSet:

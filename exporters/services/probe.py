@@ -90,7 +90,7 @@ class Prober:
     event loop.
 
     Args:
-        golden: The sets by name.
+        golden: The sets by name; `use` says when they are others.
         clock: Monotonic seconds.
         rate_hz: Requests a second to one service; each waits a random time about that.
         most_hz: Requests a second to all together; a turn beyond it is skipped.
@@ -110,7 +110,8 @@ class Prober:
         timeout_s: float = 10.0,
         seed: int = 0,
     ) -> None:
-        self._golden, self._clock, self._seed = golden, clock, seed
+        self.golden, self._clock, self._seed = golden, clock, seed
+        self._targets: tuple[Target, ...] = ()
         self._wait_s, self._space_s = 1 / rate_hz, 1 / most_hz
         self._most_at_once, self._timeout_s = most_at_once, timeout_s
         self._random = random.Random(seed)
@@ -121,13 +122,22 @@ class Prober:
         self._changed = asyncio.Event()
         self._complained: set[str] = set()
 
+    def use(self, golden: Mapping[str, GoldenSet]) -> None:
+        """Say which golden sets there are now; a service whose set is as before goes on."""
+        if golden is not self.golden:
+            self.golden = golden
+            used = {one.sha256 for one in golden.values()}
+            self._references = {k: one for k, one in self._references.items() if k in used}
+            self.update(self._targets)
+
     def update(self, targets: Iterable[Target]) -> None:
         """Say which services there are now; those that are as before go on."""
         before, self._probed = self._probed, {}
-        for target in targets:
+        self._targets = tuple(targets)
+        for target in self._targets:
             if not (target.golden and target.infer_url):
                 continue
-            golden = self._golden.get(target.golden)
+            golden = self.golden.get(target.golden)
             if golden is None:
                 self._complain(
                     f"{_shown(target.pod)} is not probed: no golden set {target.golden!r:.60}"

@@ -11,13 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from joulery.errors import SpecError
 from joulery.exporters.exposition import TEXT
 from joulery.exporters.services.answers import Answer
 from joulery.exporters.services.exporter import ServiceExporter
+from joulery.exporters.services.golden import write_golden
 from joulery.exporters.services.joins import AnswerStore
+from joulery.exporters.services.judging import Judge
 from joulery.exporters.services.settings import ServiceSettings
 from joulery.exporters.services.target import Pod
 
@@ -45,6 +48,17 @@ def remember(path: Path, *names: str) -> None:
         for name in names:
             pod = Pod(namespace="shop", name=name, uid=f"uid-of-{name}")
             store.add_answers(pod, ANSWERS)
+
+
+def golden_set(path: Path, model: str) -> None:
+    """Write one of a single sample."""
+    write_golden(
+        path,
+        inputs={"x": np.zeros((1, 2))},
+        judge=Judge(output="y", rule="equal"),
+        labels=np.zeros(1),
+        model=model,
+    )
 
 
 def test_nothing_is_forgotten_before_pods_are_known(tmp_path: Path) -> None:
@@ -137,6 +151,37 @@ def test_a_changed_file_is_taken_over(tmp_path: Path, caplog: pytest.LogCaptureF
         path.write_text("targets: [{name: c, addresses: [nowhere]}]")
         await running(exporter, lambda: "nowhere" in caplog.text)
         assert exporter._identities.knows("192.0.2.22")
+
+    with closing(ServiceExporter(settings)) as exporter:
+        asyncio.run(work(exporter))
+
+
+def test_changed_golden_sets_are_taken_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Sets that come, change or go are known without a restart; a mistake changes nothing."""
+    targets, folder = tmp_path / "targets.yaml", tmp_path / "golden"
+    targets.write_text("targets: []")
+    folder.mkdir()
+    settings = ServiceSettings(targets=targets, golden=folder, interval_s=0.05)
+
+    def used(exporter: ServiceExporter) -> dict[str, str]:
+        return {name: golden.model for name, golden in exporter._prober.golden.items()}
+
+    async def work(exporter: ServiceExporter) -> None:
+        assert used(exporter) == {}
+        golden_set(folder / "a.json", model="one")
+        await running(exporter, lambda: used(exporter) == {"a": "one"})
+        (folder / "b").mkdir()
+        golden_set(folder / "b" / "golden.json", model="two")
+        await running(exporter, lambda: used(exporter) == {"a": "one", "b": "two"})
+        golden_set(folder / "b" / "golden.json", model="three")
+        await running(exporter, lambda: used(exporter) == {"a": "one", "b": "three"})
+        (folder / "a.json").write_text("{")
+        await running(exporter, lambda: "a.json" in caplog.text)
+        assert used(exporter) == {"a": "one", "b": "three"}
+        (folder / "a.json").unlink()
+        await running(exporter, lambda: used(exporter) == {"b": "three"})
 
     with closing(ServiceExporter(settings)) as exporter:
         asyncio.run(work(exporter))

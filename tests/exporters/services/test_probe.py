@@ -197,6 +197,44 @@ def test_replaced_pods_begin_anew(parity: GoldenSet) -> None:
     assert some.readings() == {}
 
 
+def test_a_golden_set_that_changes_begins_anew(parity: GoldenSet) -> None:
+    """Other labels are another set, whose figures begin anew; what did not change goes on."""
+
+    async def handler(request: web.Request) -> web.Response:
+        return odd(await asked_of(request))
+
+    async def work() -> None:
+        other = replace(parity, name="other", sha256="other")
+        wrong = replace(parity, labels=1 - np.asarray(parity.labels), sha256="changed")
+        async with answering(handler) as url:
+            first, second = (
+                Target(
+                    pod=Pod(namespace="n", name=name, uid=name),
+                    golden=name,
+                    infer_url=url,
+                    model="m/1",
+                )
+                for name in ("parity", "other")
+            )
+            some = prober(parity)
+            some.update([first, second])
+            await probe_until(some, lambda: asked(some, first.pod) >= 20)
+            assert second.pod not in some.readings()
+            some.use({"parity": parity, "other": other})
+            await probe_until(some, lambda: asked(some, second.pod) >= 20)
+            before = asked(some, first.pod)
+            some.use({"parity": wrong, "other": other})
+            assert before >= 20
+            assert asked(some, first.pod) == 0
+            assert asked(some, second.pod) >= 20
+            await probe_until(some, lambda: asked(some, first.pod) >= 20)
+            assert set(values(some.readings()[first.pod], QUALITY).values()) == {0.0}
+            some.use({"other": other})
+            assert set(some.readings()) == {second.pod}
+
+    asyncio.run(work())
+
+
 def test_a_pod_that_is_not_ready_is_left_alone(parity: GoldenSet) -> None:
     """It is asked nothing while it starts, and at once, as if new, when it is ready."""
 
