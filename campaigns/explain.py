@@ -63,6 +63,7 @@ def explained(campaign: Campaign, *, trials: int) -> Group:
     parts: list[Text | Table] = [
         Text.assemble((campaign.title, "bold")),
         Text(_sum(campaign)),
+        *(Text(line) for line in _waits(campaign)),
         _factors(campaign),
         *(Text(line, style="yellow") for line in _left_out(campaign)),
         _order(campaign, trials),
@@ -83,6 +84,16 @@ def _sum(campaign: Campaign) -> str:
     if spec.stopping is not None:
         return f"{cells} = at most {trials}, {again}; fewer where a cell settles"
     return f"{cells} = {trials}, {again}"
+
+
+def _waits(campaign: Campaign) -> Iterator[str]:
+    """Yield what may come on top: how long the machine takes to cool down, nobody knows before."""
+    most_s = campaign.spec.trial.cool_down_max_s
+    if most_s and any(not (one.endpoint or one.kubernetes) for one in campaign.spec.scenarios):
+        yield (
+            f"Before each trial up to {hms(most_s)} more, while a sensor of temperature or power "
+            "says that the machine is still warm."
+        )
 
 
 def _factors(campaign: Campaign) -> Table:

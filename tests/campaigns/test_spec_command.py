@@ -49,6 +49,16 @@ def test_a_plan_is_explained() -> None:
     assert lines[-1] == f"and {len(planned) - 3} more; --trials lists them"
 
 
+def test_a_plan_says_what_may_come_on_top(tmp_path: Path) -> None:
+    """How long the machine takes to cool down is not known before: its bound is told, if any."""
+    path = tmp_path / "hot.yaml"
+    for most_s, told in ((45, True), (0, False)):
+        hot = f"trial:\n  cool_down_max_s: {most_s}\n"
+        path.write_text(QUICKSTART.read_text().replace("trial:\n", hot))
+        said = " ".join(joulery("spec", "explain", path).stdout.split())
+        assert ("Before each trial up to 45 s more" in said) is told
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(40, "40 s"), (89.6, "90 s"), (90, "2 min"), (3540, "59 min"), (3900, "1 h 05 min")],
