@@ -7,15 +7,11 @@ never 0. Clocks are passed in as times, in seconds; only their differences count
 from __future__ import annotations
 
 import math
-import random
-from array import array
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 __all__ = [
     "WINDOWS",
@@ -35,13 +31,19 @@ WINDOWS: Mapping[str, float | None] = {"all": None, "300": 300.0, "3600": 3600.0
 
 _LONGEST_S = 3600.0
 _BUCKET_S = 10.0
-_MOST_VALUES = 1000
-_DRAWS = 500
 _FEWEST_VALUES = 20
-_SEED = 20260
+_EQUAL_VARIANCE = 1e-12
+"""Below it scores are all equal, up to the rounding of their sums."""
+
+_Z = 1.959964
+
+_Sums = tuple[float, float, float]
+"""How many verdicts, what they add up to, and what their squares do."""
+
+_NONE: _Sums = (0, 0.0, 0.0)
 
 
-def wilson(correct: float, judged: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson(correct: float, judged: float, z: float = _Z) -> tuple[float, float]:
     """Return the score interval of a share, 95 % unless `z` says otherwise.
 
     Unlike the normal approximation it holds for few answers and for shares near 0 and 1.
@@ -69,26 +71,45 @@ def wilson(correct: float, judged: int, z: float = 1.959964) -> tuple[float, flo
     return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
 
 
-def mean_interval(values: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
-    """Return the 95 % interval of the mean of scores within 0 to 1.
+def mean_interval(correct: float, judged: int, squares: float) -> tuple[float, float]:
+    """Return the 95 % interval of the mean of scores within 0 to 1, from their sums.
 
-    A percentile bootstrap with a fixed seed: the same values have the same interval. Where it
-    cannot know the spread, below 20 values or while all are equal, it is Wilson's.
+    It is Wilson's, for as many verdicts of right and wrong as would tell the mean as precisely as
+    these scores do: it is that of a share when they are all 0 or 1, narrower the less they vary,
+    and Student's, about, when there are many. Where the spread cannot be known, below 20 scores
+    or while all are equal, it is that of a share, which is wider than needed.
+
+    Args:
+        correct: What the scores add up to.
+        judged: How many there are.
+        squares: What their squares add up to.
 
     Raises:
-        ValueError: There are no values, or some are not within 0 to 1.
+        ValueError: There are no scores, or they do not lie within 0 to 1.
 
-    Source: Efron and Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13.
+    Source: E. L. Korn and B. I. Graubard, "Confidence intervals for proportions with small
+    expected number of positive counts estimated from survey data", Survey Methodology 24 (1998):
+    the effective number, and its correction for the spread being an estimate itself.
     """
-    scores = np.asarray(values, dtype=np.float64)
-    if scores.size and not (scores.min() >= 0 and scores.max() <= 1):
-        raise ValueError("scores lie within 0 to 1")
-    if scores.size < _FEWEST_VALUES or scores.min() == scores.max():
-        return wilson(min(float(scores.sum()), scores.size), scores.size)
-    generator = np.random.default_rng(_SEED)
-    chosen = generator.integers(0, scores.size, size=(_DRAWS, scores.size), dtype=np.int32)
-    low, high = np.quantile(scores[chosen].mean(axis=1), (0.025, 0.975))
-    return float(low), float(high)
+    if judged >= _FEWEST_VALUES:
+        mean = correct / judged
+        variance = (squares - correct * mean) / (judged - 1)
+        if variance > _EQUAL_VARIANCE:
+            shrunk = (_Z / _student(judged - 1)) ** 2
+            effective = judged * mean * (1 - mean) / variance * shrunk
+            if effective > judged:
+                return wilson(mean * effective, effective)
+    return wilson(correct, judged)
+
+
+def _student(freedom: int) -> float:
+    """Return the 0.975 quantile of Student's distribution, to 0.0005 from 19 degrees on.
+
+    Source: Abramowitz and Stegun, "Handbook of Mathematical Functions" (1964), 26.7.5.
+    """
+    first = (_Z**3 + _Z) / 4
+    second = (5 * _Z**5 + 16 * _Z**3 + 3 * _Z) / 96
+    return _Z + first / freedom + second / freedom**2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +142,30 @@ def share(correct: float, judged: int) -> Quality | None:
     return Quality(value=correct / judged, low=low, high=high, judged=judged)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Total:
+    """What verdicts of one series add up to.
+
+    Args:
+        judged: How many there are.
+        correct: What they add up to.
+        squares: What their squares add up to.
+    """
+
+    judged: int
+    correct: float
+    squares: float
+
+    def quality(self) -> Quality | None:
+        """Return their mean with its interval; `None` if there are none."""
+        if not self.judged:
+            return None
+        correct = min(self.correct, float(self.judged))  # sums are rounded
+        low, high = mean_interval(correct, self.judged, self.squares)
+        value = correct / self.judged
+        return Quality(value=value, low=min(value, low), high=max(value, high), judged=self.judged)
+
+
 class Counts:
     """How many there were and what they add up to: in all, and in windows.
 
@@ -130,21 +175,21 @@ class Counts:
     Args:
         judged: How many there were before.
         correct: What these add up to.
+        squares: What the squares of these add up to; 0 where nobody asks for an interval.
     """
 
-    __slots__ = ("_buckets", "correct", "judged")
+    __slots__ = ("_buckets", "_sums")
 
-    def __init__(self, judged: int = 0, correct: float = 0.0) -> None:
-        self.judged, self.correct = judged, correct
-        self._buckets: dict[int, list[float]] = {}
+    def __init__(self, judged: int = 0, correct: float = 0.0, squares: float = 0.0) -> None:
+        self._sums: _Sums = (judged, correct, squares)
+        self._buckets: dict[int, _Sums] = {}
 
-    def add(self, at_s: float, *, judged: int, correct: float) -> None:
+    def add(self, at_s: float, *, judged: int, correct: float, squares: float = 0.0) -> None:
         """Add to all, and to the windows that `at_s` lies in."""
-        self.judged += judged
-        self.correct += correct
-        self.add_recent(at_s, judged=judged, correct=correct)
+        self._sums = _added(self._sums, (judged, correct, squares))
+        self.add_recent(at_s, judged=judged, correct=correct, squares=squares)
 
-    def add_recent(self, at_s: float, *, judged: int, correct: float) -> None:
+    def add_recent(self, at_s: float, *, judged: int, correct: float, squares: float = 0.0) -> None:
         """Add to the windows alone, for what `all` has already."""
         index = math.floor(at_s / _BUCKET_S)
         bucket = self._buckets.get(index)
@@ -152,20 +197,29 @@ class Counts:
             newest = max(self._buckets, default=index)
             if (newest - index) * _BUCKET_S > _LONGEST_S:
                 return  # no window reaches back to it
-            bucket = self._buckets[index] = [0, 0.0]
-            oldest = max(newest, index) - math.ceil(_LONGEST_S / _BUCKET_S)
-            for old in [one for one in self._buckets if one < oldest]:
-                del self._buckets[old]
-        bucket[0] += judged
-        bucket[1] += correct
+            bucket = self._buckets[index] = _NONE
+            self.trim(max(newest, index) * _BUCKET_S)
+        self._buckets[index] = _added(bucket, (judged, correct, squares))
 
-    def within(self, now_s: float, window_s: float | None) -> tuple[int, float]:
+    def trim(self, now_s: float) -> None:
+        """Let go what no window reaches back to any more."""
+        oldest = math.floor((now_s - _LONGEST_S) / _BUCKET_S)
+        for old in [one for one in self._buckets if one < oldest]:
+            del self._buckets[old]
+
+    def within(self, now_s: float, window_s: float | None) -> Total:
         """Return how many there were in a window, and what they add up to."""
         if window_s is None:
-            return self.judged, self.correct
-        first = math.floor((now_s - window_s) / _BUCKET_S)
-        inside = [bucket for index, bucket in self._buckets.items() if index >= first]
-        return int(sum(one[0] for one in inside)), math.fsum(one[1] for one in inside)
+            judged, correct, squares = self._sums
+        else:
+            first = math.floor((now_s - window_s) / _BUCKET_S)
+            inside = [bucket for index, bucket in self._buckets.items() if index >= first]
+            judged, correct, squares = map(math.fsum, zip(_NONE, *inside, strict=True))
+        return Total(judged=int(judged), correct=correct, squares=squares)
+
+
+def _added(sums: _Sums, more: _Sums) -> _Sums:
+    return sums[0] + more[0], sums[1] + more[1], sums[2] + more[2]
 
 
 class Key(NamedTuple):
@@ -175,82 +229,6 @@ class Key(NamedTuple):
     variant: str
     exit: str
     metric: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Total:
-    """All verdicts of one series.
-
-    Args:
-        judged: How many.
-        correct: What they add up to.
-        binary: All of them were right or wrong, 1 or 0.
-    """
-
-    judged: int
-    correct: float
-    binary: bool
-
-
-class _Series:
-    """Verdicts of one key: their counts, and a sample of them if they are scores."""
-
-    __slots__ = ("binary", "cached", "counts", "newest", "reservoir", "seen")
-
-    def __init__(self, total: Total | None = None) -> None:
-        self.counts = Counts() if total is None else Counts(total.judged, total.correct)
-        self.binary = total is None or total.binary
-        self.reservoir, self.seen = array("d"), 0
-        self.newest: deque[tuple[float, float]] = deque(maxlen=_MOST_VALUES)
-        self.cached: dict[float | None, tuple[tuple[int, float], Quality]] = {}
-
-    def add(self, at_s: float, value: float, generator: random.Random) -> None:
-        """Count a verdict."""
-        self.counts.add(at_s, judged=1, correct=value)
-        self.remember(at_s, value, generator)
-
-    def remember(self, at_s: float, value: float, generator: random.Random) -> None:
-        """Take a verdict into the samples; those of right and wrong alone need none."""
-        if self.binary and value in (0.0, 1.0):
-            return
-        self.binary = False
-        self.newest.append((at_s, value))
-        # Each value seen is in the sample with the same chance: Vitter's algorithm R.
-        self.seen += 1
-        if len(self.reservoir) < _MOST_VALUES:
-            self.reservoir.append(value)
-        elif (place := generator.randrange(self.seen)) < _MOST_VALUES:
-            self.reservoir[place] = value
-
-    def quality(self, now_s: float, window_s: float | None) -> Quality | None:
-        """Return the quality in a window."""
-        judged, correct = self.counts.within(now_s, window_s)
-        if self.binary or not judged:
-            return share(correct, judged)
-        known = self.cached.get(window_s)
-        if known is not None and known[0] == (judged, correct):
-            return known[1]
-        values: Iterable[float] = self.reservoir
-        if window_s is not None:
-            values = [value for at_s, value in self.newest if at_s >= now_s - window_s]
-        quality = _scored(correct, judged, np.fromiter(values, dtype=np.float64))
-        self.cached[window_s] = (judged, correct), quality
-        return quality
-
-
-def _scored(correct: float, judged: int, sample: NDArray[np.float64]) -> Quality:
-    """Return the mean of scores, with an interval whose spread a sample of them tells."""
-    value = min(1.0, correct / judged)
-    if min(sample.size, judged) < _FEWEST_VALUES:
-        low, high = wilson(min(correct, judged), judged)
-    else:
-        low, high = mean_interval(sample)
-        # The sample's spread, about the mean of all, as narrow as their number makes it.
-        mean, factor = float(sample.mean()), math.sqrt(min(sample.size, judged) / judged)
-        low, high = value - (mean - low) * factor, value + (high - mean) * factor
-    return Quality(
-        value=value, low=min(value, max(0.0, low)), high=max(value, min(1.0, high)), judged=judged
-    )
 
 
 class Tally:
@@ -266,8 +244,7 @@ class Tally:
 
     def __init__(self, *, clock: Callable[[], float], most: int = 100) -> None:
         self._clock, self._most = clock, most
-        self._series: dict[Key, _Series] = {}
-        self._random = random.Random(_SEED)
+        self._series: dict[Key, Counts] = {}
 
     def __iter__(self) -> Iterator[Key]:
         return iter(self._series)
@@ -278,34 +255,38 @@ class Tally:
         if series is None:
             if len(self._series) >= self._most:
                 return False
-            series = self._series[key] = _Series()
-        series.add(self._clock() if at_s is None else at_s, value, self._random)
+            series = self._series[key] = Counts()
+        at_s = self._clock() if at_s is None else at_s
+        series.add(at_s, judged=1, correct=value, squares=value * value)
         return True
 
     def restore(self, key: Key, total: Total) -> None:
         """Begin a series with what an earlier life of it added up to."""
-        self._series[key] = _Series(total)
+        self._series[key] = Counts(total.judged, total.correct, total.squares)
 
     def restore_recent(self, key: Key, value: float, *, at_s: float) -> None:
         """Put a verdict that a restored total has already into the windows again."""
         series = self._series.get(key)
         if series is not None:
-            series.counts.add_recent(at_s, judged=1, correct=value)
-            series.remember(at_s, value, self._random)
+            series.add_recent(at_s, judged=1, correct=value, squares=value * value)
+
+    def trim(self, now_s: float) -> None:
+        """Let go what no window reaches back to any more."""
+        for series in self._series.values():
+            series.trim(now_s)
+
+    def forget(self, metric: str) -> None:
+        """Forget all verdicts of a metric."""
+        self._series = {key: one for key, one in self._series.items() if key.metric != metric}
 
     def total(self, key: Key) -> Total:
         """Return all verdicts of a series; of an unknown one none."""
-        series = self._series.get(key)
-        if series is None:
-            return Total(judged=0, correct=0.0, binary=True)
-        return Total(
-            judged=series.counts.judged, correct=series.counts.correct, binary=series.binary
-        )
+        return self._series.get(key, Counts()).within(0.0, None)
 
     def quality(self, key: Key, window_s: float | None = None) -> Quality | None:
         """Return the quality in a window, or of all; `None` if nothing was judged in it."""
         series = self._series.get(key)
-        return None if series is None else series.quality(self._clock(), window_s)
+        return None if series is None else series.within(self._clock(), window_s).quality()
 
 
 class Verdicts:
@@ -340,15 +321,16 @@ class Verdicts:
             exit_taken = "other"
         index = self._exits.setdefault(exit_taken, len(self._exits))
         if index == len(self._totals):
-            self._totals.append([0, 0.0])
+            self._totals.append([0, 0.0, 0.0])
         self._at_s[sample], self._value[sample], self._exit[sample] = at_s, value, index
         self._totals[index][0] += 1
         self._totals[index][1] += value
+        self._totals[index][2] += value * value
 
     def total(self, exit_taken: str) -> Total:
         """Return all verdicts on answers of an exit, repeated ones included."""
-        judged, correct = self._totals[self._exits[exit_taken]]
-        return Total(judged=int(judged), correct=correct, binary=True)
+        judged, correct, squares = self._totals[self._exits[exit_taken]]
+        return Total(judged=int(judged), correct=correct, squares=squares)
 
     def quality(self, exit_taken: str, *, now_s: float, window_s: float | None) -> Quality | None:
         """Return the share of right samples among those judged last in a window."""

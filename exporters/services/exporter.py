@@ -64,7 +64,8 @@ _UNASKED = 2
 """When nobody asks, one is made in so many intervals: the liveness probe sees that it can be."""
 
 _FORGET_S = 60.0
-"""Pods that have been gone for so long are forgotten: their last words were scraped before."""
+"""Pods that have been gone for so long are forgotten: their last words were scraped before. What
+they answered is kept for labels that come late."""
 
 _FIRST_LIST_S = 20.0
 """Where pods are asked for once, the API server has so much time."""

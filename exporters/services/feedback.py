@@ -102,7 +102,7 @@ class FeedbackReceiver:
         ]
 
     async def keep_only(self, pods: Collection[Pod]) -> None:
-        """Forget all pods but these, and what is too old.
+        """Take all pods but these for gone, and forget what is of no use any more.
 
         To be called now and then, once the pods of the node are known, and not before.
         """

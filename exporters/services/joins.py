@@ -19,10 +19,12 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from ...errors import SpecError
-from ..quality import WINDOWS, Total
-from .answers import Answer, Label, verdict
+from ..quality import Total
+from .answers import ACCURACY, Answer, Label, verdict
+from .joins_bounds import expire, make_room, take_leave
 from .joins_file import is_corrupt, open_file, set_aside
 from .joins_sums import (
+    LONGEST_S,
     MOST_METRICS,
     MOST_SERIES,
     Changes,
@@ -37,15 +39,17 @@ __all__ = ["AnswerStore"]
 
 _log = logging.getLogger(__name__)
 
-_LONGEST_S = max(length for length in WINDOWS.values() if length is not None)
-
 
 class AnswerStore:
     """Joins answers with labels; bounded in number and age, and the same after a restart.
 
     Several threads may use it. Where the file cannot be written, as on a full disk, answers and
     labels are dropped, are counted, and all else goes on. When there are too many answers, the
-    oldest of the pod that has the most go first: who floods the store pushes out its own.
+    oldest of the pod that has the most go first: who floods the store pushes out its own. Here
+    all pods that are gone are as one.
+
+    Answers of a pod outlive it, for their labels may come days late. What they add up to goes on
+    where it was: nothing of it is forgotten before the last answer is.
 
     Args:
         path: The file; `None`: in memory.
@@ -98,7 +102,7 @@ class AnswerStore:
 
         Returns:
             How many were joined, are waiting for their answer, repeated, invalid (they cannot be
-            compared with it, or there are too many metrics), or dropped: the file cannot be
+            compared with it, or its pod has too many metrics), or dropped: the file cannot be
             written.
         """
 
@@ -112,23 +116,18 @@ class AnswerStore:
         return outcomes
 
     def keep_only(self, pods: Collection[Pod]) -> None:
-        """Forget all pods but these, and what is too old.
+        """Take all pods but these for gone, and forget what is of no use any more.
+
+        A pod that is gone is told of while there are verdicts on it in a window; its answers wait
+        for labels as long as others do. Beyond so many series of such pods, those that are gone
+        longest are forgotten.
 
         To be called when the pods of the node are known, and not before.
         """
         kept = {pod.labels for pod in pods}
 
         def work(changes: Changes) -> None:
-            for number, one in self._sums.series.items():
-                if one.name.pod in kept:
-                    continue
-                changes.forgotten.append(number)
-                rows = self._file.execute(
-                    "DELETE FROM answers WHERE series = ? RETURNING series, labelled", (number,)
-                ).fetchall()
-                self._gone(rows, "pod_gone", changes)
-                for table in ("totals", "series"):
-                    self._file.execute(f"DELETE FROM {table} WHERE series = ?", (number,))
+            take_leave(self._file, self._sums, changes, kept=kept, keep_s=self._keep_s)
 
         self._change(work)
 
@@ -142,7 +141,10 @@ class AnswerStore:
 
     @property
     def lost_answers(self) -> Counter[str]:
-        """Answers that left without a label since the start: too_old, too_many, pod_gone."""
+        """Answers that left without a label since the start, by reason.
+
+        They were too_old, or too_many; or pod_gone: their pod is, and too many others are.
+        """
         return self._sums.lost
 
     @property
@@ -160,13 +162,13 @@ class AnswerStore:
             changes = Changes(now_s=self._clock())
             try:
                 self._file.execute("BEGIN IMMEDIATE")
-                self._expire(changes)
+                expire(self._file, changes, self._keep_s)
                 work(changes)
-                self._make_room(changes)
+                make_room(self._file, self._sums, changes, self._most)
                 self._file.executemany(
                     "INSERT INTO totals VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
                     "judged = judged + excluded.judged, correct = correct + excluded.correct, "
-                    "is_binary = min(is_binary, excluded.is_binary)",
+                    "squares = squares + excluded.squares",
                     changes.totals(),
                 )
                 self._file.execute("COMMIT")
@@ -193,27 +195,23 @@ class AnswerStore:
         changes.open += 1
         changes.answers.append((series, changes.now_s))
         labels = self._file.execute(
-            "SELECT seq, metric, value, is_score, met FROM labels WHERE id = ?", (hashed,)
+            "SELECT seq, metric, value, is_score, met FROM labels WHERE id = ? ORDER BY seq",
+            (hashed,),
         ).fetchall()
         judged = False
         for label, metric, value, is_score, met in labels:
             found = verdict(answer.prediction, json.loads(value), is_score=bool(is_score))
+            counts = self._judge(series, name.pod, metric, found, changes)
             if not met:
                 self._file.execute("UPDATE labels SET met = 1 WHERE seq = ?", (label,))
                 changes.early -= 1
-                changes.late_outcomes["invalid" if found is None else "joined"] += 1
-            if found is not None:
-                changes.verdicts.append((series, metric, found))
-                judged = True
+                changes.late_outcomes["joined" if counts else "invalid"] += 1
+            judged |= counts
         if judged:
             self._mark(seq, series, changes.now_s, changes)
         return "joined" if judged else "waiting"
 
     def _add_label(self, label: Label, changes: Changes) -> str:
-        if label.metric not in self._sums.metrics:
-            if len(self._sums.metrics) >= MOST_METRICS:
-                return "invalid"
-            self._sums.metrics.add(label.metric)
         hashed = _hashed(label.id)
         added = self._file.execute(
             "INSERT OR IGNORE INTO labels (id, metric, value, is_score, at_s) "
@@ -233,12 +231,27 @@ class AnswerStore:
         judged = False
         for seq, series, prediction, at_s, labelled in answers:
             found = verdict(json.loads(prediction), label.value, is_score=label.is_score)
-            if found is not None:
-                changes.verdicts.append((series, label.metric, found))
+            pod = self._sums.series[series].name.pod
+            if self._judge(series, pod, label.metric, found, changes):
                 judged = True
                 if not labelled:
                     self._mark(seq, series, at_s, changes)
         return "joined" if judged else "invalid"
+
+    def _judge(
+        self, series: int, pod: PodLabels, metric: str, found: float | None, changes: Changes
+    ) -> bool:
+        """Note a verdict; return whether there is one, and its pod has room for the metric."""
+        if found is None:
+            return False
+        fresh = changes.metrics.setdefault(pod, set())
+        known = self._sums.metrics.get(pod, {})
+        if metric not in known and metric not in fresh:
+            if len({*known, *fresh, ACCURACY, metric}) > MOST_METRICS:
+                return False
+            fresh.add(metric)
+        changes.verdicts.append((series, metric, found))
+        return True
 
     def _mark(self, seq: int | None, series: int, at_s: float, changes: Changes) -> None:
         """Note that an answer has a label."""
@@ -261,65 +274,6 @@ class AnswerStore:
             assert number is not None, "an INSERT has a row"
             changes.fresh[name] = number
         return number
-
-    def _expire(self, changes: Changes) -> None:
-        """Take out what is too old: all rows before the first that is not."""
-        oldest_s = changes.now_s - self._keep_s
-        first = "coalesce((SELECT seq FROM {0} WHERE at_s >= ? ORDER BY seq LIMIT 1), 1 << 62)"
-        rows = self._file.execute(
-            f"DELETE FROM answers WHERE seq < {first.format('answers')} RETURNING series, labelled",
-            (oldest_s,),
-        ).fetchall()
-        self._gone(rows, "too_old", changes)
-        labels = self._file.execute(
-            f"DELETE FROM labels WHERE seq < {first.format('labels')} RETURNING met", (oldest_s,)
-        ).fetchall()
-        self._gone_labels(labels, changes)
-
-    def _make_room(self, changes: Changes) -> None:
-        """Take out what is too many."""
-        held = Counter({number: one.held for number, one in self._sums.series.items()})
-        names = {number: one.name for number, one in self._sums.series.items()}
-        names |= {number: name for name, number in changes.fresh.items()}
-        held.update(changes.held)
-        while (excess := held.total() - self._most) > 0:
-            by_pod: Counter[PodLabels] = Counter()
-            for number, count in held.items():
-                by_pod[names[number].pod] += count
-            [(pod, _)] = by_pod.most_common(1)
-            number = max((n for n in held if names[n].pod == pod), key=lambda n: held[n])
-            rows = self._file.execute(
-                "DELETE FROM answers WHERE seq IN (SELECT seq FROM answers WHERE series = ? "
-                "ORDER BY seq LIMIT ?) RETURNING series, labelled",
-                (number, excess),
-            ).fetchall()
-            self._gone(rows, "too_many", changes)
-            # Were the file and memory ever at odds, this still ends.
-            held[number] -= len(rows) or held[number]
-        excess = self._sums.labels + changes.labels - self._most
-        if excess > 0:
-            labels = self._file.execute(
-                "DELETE FROM labels WHERE seq IN (SELECT seq FROM labels ORDER BY seq LIMIT ?) "
-                "RETURNING met",
-                (excess,),
-            ).fetchall()
-            self._gone_labels(labels, changes)
-
-    @staticmethod
-    def _gone(rows: Sequence[tuple[int, int]], reason: str, changes: Changes) -> None:
-        for series, labelled in rows:
-            changes.held[series] -= 1
-            if not labelled:
-                changes.open -= 1
-                changes.lost[reason] += 1
-
-    @staticmethod
-    def _gone_labels(rows: Sequence[tuple[int]], changes: Changes) -> None:
-        unmet = sum(not met for (met,) in rows)
-        changes.labels -= len(rows)
-        changes.early -= unmet
-        if unmet:
-            changes.late_outcomes["unknown"] += unmet
 
     def _give_up(self, error: sqlite3.Error) -> None:
         """Undo a transaction that failed; a file that broke is replaced."""
@@ -345,8 +299,8 @@ class AnswerStore:
         for number, *pod, model, variant, taken in file.execute("SELECT * FROM series"):
             namespace, name, uid = pod
             sums.add_series(number, Name((namespace, name, uid), model, variant, taken))
-        for number, metric, judged, correct, binary in file.execute("SELECT * FROM totals"):
-            total = Total(judged=judged, correct=correct, binary=bool(binary))
+        for number, metric, judged, correct, squares in file.execute("SELECT * FROM totals"):
+            total = Total(judged=judged, correct=correct, squares=squares)
             sums.restore_total(number, metric, total)
         for number, held, labelled in file.execute(
             "SELECT series, count(*), sum(labelled) FROM answers GROUP BY series"
@@ -354,8 +308,7 @@ class AnswerStore:
             sums.restore_held(number, held, open=held - labelled)
         [(labels, met)] = file.execute("SELECT count(*), coalesce(sum(met), 0) FROM labels")
         sums.restore_labels(labels, early=labels - met)
-        sums.metrics.update(m for (m,) in file.execute("SELECT DISTINCT metric FROM labels"))
-        recent = (self._clock() - _LONGEST_S,)
+        recent = (self._clock() - LONGEST_S,)
         for number, at_s, labelled in file.execute(
             "SELECT series, at_s, labelled FROM answers WHERE at_s >= ?", recent
         ):

@@ -12,7 +12,7 @@ __all__ = ["is_corrupt", "open_file", "set_aside"]
 
 _log = logging.getLogger(__name__)
 
-_VERSION = 1
+_VERSION = 2
 _BUSY_S = 5.0
 
 # Ids are kept as hashes of 16 bytes: whatever clients send, a row has one size, and nobody learns
@@ -39,7 +39,7 @@ CREATE TABLE labels (
 );
 CREATE TABLE totals (
     series INTEGER NOT NULL, metric TEXT NOT NULL,
-    judged INTEGER NOT NULL, correct REAL NOT NULL, is_binary INTEGER NOT NULL,
+    judged INTEGER NOT NULL, correct REAL NOT NULL, squares REAL NOT NULL,
     PRIMARY KEY (series, metric)
 );
 """

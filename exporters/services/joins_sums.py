@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -9,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..quality import WINDOWS, Counts, Key, Quality, Tally, Total
-from .answers import ACCURACY
 
 __all__ = [
     "ANSWERS",
+    "LONGEST_S",
     "MOST_METRICS",
     "MOST_SERIES",
     "Changes",
@@ -31,7 +32,9 @@ MOST_SERIES = 50
 """Of one pod."""
 
 MOST_METRICS = 10
-"""Of all pods: labels may come from anybody."""
+"""Of one pod: labels may come from anybody. There is always room for `ACCURACY`."""
+
+LONGEST_S = max(length for length in WINDOWS.values() if length is not None)
 
 ANSWERS = ""
 """The name under which totals keep answers, and how many of them have a label: no metric's."""
@@ -103,6 +106,9 @@ class Changes:
         early: By how many of these have no answer.
         open: By how many answers without label the file grows.
         forgotten: Series that are gone.
+        gone: Pods that are gone, and of which something is kept; `None`: as before.
+        metrics: By pod, those that it did not have.
+        spent: Pods and their metrics that make room for others.
     """
 
     now_s: float
@@ -118,20 +124,23 @@ class Changes:
     early: int = 0
     open: int = 0
     forgotten: list[int] = field(default_factory=list)
+    gone: dict[PodLabels, None] | None = None
+    metrics: dict[PodLabels, set[str]] = field(default_factory=dict)
+    spent: list[tuple[PodLabels, str]] = field(default_factory=list)
 
-    def totals(self) -> Iterator[tuple[int, str, int, float, bool]]:
-        """Return what is added to the totals: series, metric, judged, correct, is_binary."""
+    def totals(self) -> Iterator[tuple[int, str, int, float, float]]:
+        """Return what is added to the totals: series, metric, judged, correct, squares."""
         sums: dict[tuple[int, str], list[float]] = {}
-        scores = {(series, metric) for series, metric, v in self.verdicts if v not in (0.0, 1.0)}
         for series, metric, value in self.verdicts:
-            one = sums.setdefault((series, metric), [0, 0.0])
+            one = sums.setdefault((series, metric), [0, 0.0, 0.0])
             one[0] += 1
             one[1] += value
+            one[2] += value * value
         for place, entries in enumerate((self.answers, self.labelled)):
             for series, _ in entries:
-                sums.setdefault((series, ANSWERS), [0, 0.0])[place] += 1
-        for key, (judged, correct) in sums.items():
-            yield *key, int(judged), correct, key not in scores
+                sums.setdefault((series, ANSWERS), [0, 0.0, 0.0])[place] += 1
+        for key, (judged, correct, squares) in sums.items():
+            yield *key, int(judged), correct, squares
 
 
 class Sums:
@@ -141,7 +150,9 @@ class Sums:
         series: By number.
         numbers: The numbers by name.
         sizes: How many series a pod has.
-        metrics: That labels had so far.
+        metrics: When each metric of a pod last had a verdict.
+        gone: Pods that are gone, and of which something is kept; the longest gone first.
+        answers: How many answers are kept.
         labels: How many labels are kept.
     """
 
@@ -155,16 +166,17 @@ class Sums:
         self.series: dict[int, Series] = {}
         self.numbers: dict[Name, int] = {}
         self.sizes: Counter[PodLabels] = Counter()
-        self.metrics = {ACCURACY}
-        self.labels = 0
+        self.metrics: dict[PodLabels, dict[str, float]] = {}
+        self.gone: dict[PodLabels, None] = {}
+        self.answers = self.labels = 0
 
     def clear(self) -> None:
         """Forget all but what was counted since the start."""
         with self._lock:
             self._tallies = {}
-            self._early = self._open = self.labels = 0
+            self._early = self._open = self.answers = self.labels = 0
             self.series, self.numbers, self.sizes = {}, {}, Counter()
-            self.metrics = {ACCURACY}
+            self.metrics, self.gone = {}, {}
 
     def add_series(self, number: int, name: Name) -> None:
         """Make a series known."""
@@ -179,10 +191,13 @@ class Sums:
             series.coverage = Counts(total.judged, total.correct)
         else:
             self._tally(series.name).restore(series.name.key(metric), total)
+            # When the last one was is not kept; where it lies in a window, it is put there.
+            self._note(series.name.pod, metric, self._clock() - LONGEST_S)
 
     def restore_held(self, number: int, answers: int, *, open: int) -> None:  # noqa: A002
         """Say how many answers of a series are kept, and how many of them have no label."""
         self.series[number].held = answers
+        self.answers += answers
         self._open += open
 
     def restore_labels(self, labels: int, *, early: int) -> None:
@@ -197,6 +212,7 @@ class Sums:
         """Put a verdict that the totals have into the windows."""
         name = self.series[number].name
         self._tally(name).restore_recent(name.key(metric), value, at_s=at_s)
+        self._note(name.pod, metric, at_s)
 
     def apply(self, changes: Changes) -> None:
         """Take in what a transaction did."""
@@ -206,18 +222,27 @@ class Sums:
             for number, metric, value in changes.verdicts:
                 name = self.series[number].name
                 self._tally(name).add(name.key(metric), value, at_s=changes.now_s)
+                self._note(name.pod, metric, changes.now_s)
             for number, at_s in changes.answers:
                 self.series[number].coverage.add(at_s, judged=1, correct=0.0)
+                self.gone.pop(self.series[number].name.pod, None)  # it is back
             for number, at_s in changes.labelled:
                 self.series[number].coverage.add(at_s, judged=0, correct=1.0)
             for number, grown in changes.held.items():
                 self.series[number].held += grown
+            self.answers += changes.held.total()
             self.labels += changes.labels
             self._early += changes.early
             self._open += changes.open
             self._lost.update(changes.lost)
             self._outcomes.update(changes.late_outcomes)
+            for pod, metric in changes.spent:
+                self._tallies[pod].forget(metric)
+                del self.metrics[pod][metric]
             self._forget(changes.forgotten)
+            if changes.gone is not None:
+                self.gone = changes.gone
+                self._trim(changes.now_s)
 
     def count_labels(self, outcomes: Counter[str]) -> None:
         """Count what became of labels."""
@@ -232,6 +257,24 @@ class Sums:
             if not self.sizes[name.pod]:
                 del self.sizes[name.pod]
                 self._tallies.pop(name.pod, None)
+                self.metrics.pop(name.pod, None)
+
+    def _trim(self, now_s: float) -> None:
+        """Keep no more of pods that are gone than what comes later adds to."""
+        for series in self.series.values():
+            if series.name.pod in self.gone:
+                series.coverage.trim(now_s)
+        for pod in self.gone:
+            if pod in self._tallies:
+                self._tallies[pod].trim(now_s)
+
+    def _note(self, pod: PodLabels, metric: str, at_s: float) -> None:
+        metrics = self.metrics.setdefault(pod, {})
+        metrics[metric] = max(at_s, metrics.get(metric, at_s))
+
+    def is_judged(self, pod: PodLabels, now_s: float) -> bool:
+        """Return whether a verdict on a pod lies in a window."""
+        return max(self.metrics.get(pod, {}).values(), default=-math.inf) > now_s - LONGEST_S
 
     @property
     def outcomes(self) -> Counter[str]:
@@ -252,12 +295,14 @@ class Sums:
             return {"open": self._open, "early": self._early}
 
     def read(self) -> dict[PodLabels, Judged]:
-        """Return what is known of each pod."""
+        """Return what is known of each pod; of one that is gone only while it has verdicts."""
         now_s = self._clock()
         with self._lock:
+            hidden = {pod for pod in self.gone if not self.is_judged(pod, now_s)}
             by_pod: dict[PodLabels, list[Series]] = {}
             for series in self.series.values():
-                by_pod.setdefault(series.name.pod, []).append(series)
+                if series.name.pod not in hidden:
+                    by_pod.setdefault(series.name.pod, []).append(series)
             return {pod: self._judged(pod, some, now_s) for pod, some in by_pod.items()}
 
     def _judged(self, pod: PodLabels, some: list[Series], now_s: float) -> Judged:
@@ -270,8 +315,8 @@ class Sums:
                 if quality is not None:
                     qualities.append((key, window, quality))
             for series in some:
-                answers, labelled = series.coverage.within(now_s, length_s)
-                if answers:
+                covered = series.coverage.within(now_s, length_s)
+                if covered.judged:
                     _, model, variant, taken = series.name
                     coverage.append(
                         Coverage(
@@ -280,7 +325,7 @@ class Sums:
                             exit=taken,
                             window=window,
                             # A clock that was set back can leave a label without its answer.
-                            ratio=min(1.0, labelled / answers),
+                            ratio=min(1.0, covered.correct / covered.judged),
                         )
                     )
         totals = tuple((key, tally.total(key)) for key in tally)

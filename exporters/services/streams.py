@@ -40,7 +40,7 @@ class StreamLimits:
 
     Args:
         pods: How many there may be; a node has far fewer.
-        series: How many of one pod are published.
+        series: How many of one pod are published, while all of them are told.
         streams: How many are followed of one pod: series times processes.
         idle_s: How long one is remembered that tells nothing.
     """
@@ -56,7 +56,9 @@ class Streams:
 
     A stream that began after this exporter counts from its start. Of an older one the first point
     says where it stands, and only what follows counts: its past was counted before. Streams that
-    tell nothing for long are forgotten, their share of the totals stays.
+    tell nothing for long are forgotten, their share of the totals stays. Where there is no room
+    for a series, the one that nobody told for longest makes room, if it is as long; should it come
+    back it begins at 0, which is a counter reset as after a restart of this exporter.
 
     Any thread may call this; the lock is held for one data point at a time, or one pod's reading.
 
@@ -148,6 +150,8 @@ class _Series:
     epoch: int = 0
     """How often it began anew, because its buckets changed."""
 
+    heard_s: float = 0.0
+
     def told(self) -> list[Told]:
         """Return what is published: its value, or a quality with its interval, if it is known."""
         if self.metric is not QUALITY:
@@ -206,11 +210,11 @@ class _PodTotals:
             if len(self._streams) >= self._limits.streams:
                 return "too_many_streams"
             stream = _Stream()
-        series = self._of(point)
+        series = self._of(point, now_s)
         if isinstance(series, str):
             return series
         self._streams[stream_key] = stream
-        stream.heard_s = now_s
+        stream.heard_s = series.heard_s = now_s
         step = (_delta if point.delta else self._step)(series, stream, point)
         if isinstance(step, str):
             return step
@@ -219,12 +223,12 @@ class _PodTotals:
         series.totals = [total + one for total, one in zip(series.totals, step, strict=True)]
         return TAKEN
 
-    def _of(self, point: Point) -> _Series | str:
+    def _of(self, point: Point, now_s: float) -> _Series | str:
         """Return the series of a point with its buckets, or why it has none."""
         key = point.metric.name, point.labels
         series = self._series.get(key)
         if series is None:
-            if len(self._series) >= self._limits.series:
+            if len(self._series) >= self._limits.series and not self._make_room(now_s):
                 return "too_many_series"
             series = self._series[key] = _Series(
                 metric=point.metric,
@@ -241,6 +245,15 @@ class _PodTotals:
             series.bounds, series.totals = point.bounds, [0] * len(point.values)
             series.epoch += 1
         return series
+
+    def _make_room(self, now_s: float) -> bool:
+        """Let the series go that nobody told for longest; return whether one was idle."""
+        key = min(self._series, key=lambda one: self._series[one].heard_s)
+        if now_s - self._series[key].heard_s <= self._limits.idle_s:
+            return False
+        self.forget_idle(now_s)  # all its streams among them
+        del self._series[key]
+        return True
 
     def _step(self, series: _Series, stream: _Stream, point: Point) -> Sequence[float] | str:
         """Return by how much a total of a process grew since its last point, or what is wrong."""

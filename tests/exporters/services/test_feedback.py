@@ -121,11 +121,16 @@ def test_answers_and_labels() -> None:
             )
             assert {value for _, value in lost.samples} == {0.0}
             await receiver.keep_only([])
-            assert receiver.readings() == {}
+            [gone] = receiver.readings()
+            assert gone.labels == POD.labels
+            assert await post("labels", {"labels": [{"id": "6", "label": 0}]}) == (
+                200,
+                {"joined": 1},
+            )
             _, _, lost = receiver.families()
             assert (lost.metric, dict(lost.samples)) == (
                 ANSWERS_LOST,
-                {("too_old",): 0.0, ("too_many",): 0.0, ("pod_gone",): 2.0},
+                {("too_old",): 0.0, ("too_many",): 0.0, ("pod_gone",): 0.0},
             )
 
     asyncio.run(work())

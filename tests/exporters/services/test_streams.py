@@ -240,6 +240,25 @@ def test_streams_are_bounded_and_idle_ones_make_room() -> None:
     assert items(streams) == 9
 
 
+def test_series_that_are_idle_make_room() -> None:
+    """A new series takes the room of the one idle for longest, which begins anew if it is back."""
+    clock = Clock()
+    streams = new(clock, series=2, idle_s=60.0)
+    a, b, c = (("m", variant) for variant in "abc")
+    outcomes(streams, point(5, labels=a), point(6, labels=b, stream=2))
+    clock.now_s += 60
+    outcomes(streams, point(7, labels=b, stream=2, at=BEGAN_NS + 200))
+    late: Any = {"stream": 3, "start": BEGAN_NS + 300, "at": BEGAN_NS + 400}
+    assert outcomes(streams, point(1, labels=c, **late)) == ["too_many_series"]
+    clock.now_s += 1
+    assert outcomes(streams, point(1, labels=c, **late)) == [TAKEN]
+    assert {one.labels: one.value for one in streams.readings()[POD].told} == {b: 7, c: 1}
+    clock.now_s += 61
+    again = [point(n, labels=a, at=BEGAN_NS + 500 + n) for n in (8, 9)]
+    assert outcomes(streams, *again) == [TAKEN, TAKEN]
+    assert {one.labels: one.value for one in streams.readings()[POD].told} == {c: 1, a: 1}
+
+
 def test_a_stream_that_was_forgotten_counts_nothing_twice() -> None:
     """A stream that comes back after it was forgotten has a baseline, and goes on from there."""
     clock = Clock()
