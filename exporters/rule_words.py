@@ -19,6 +19,7 @@ __all__ = [
     "ENERGY_LABELS",
     "EXIT",
     "INFERENCE",
+    "MIXED_EXIT",
     "MODEL",
     "NAMED",
     "OTHER_END",
@@ -43,6 +44,9 @@ RIGHT_OR_WRONG = ("accuracy", "within_tolerance")
 
 ENERGY_LABELS = ("part", "provenance")
 QUALITY_LABELS = ("metric", "method")
+
+MIXED_EXIT = "mixed"
+"""The exit of a request of several inputs that did not all take one."""
 
 NAMED = 'model!=""'
 """Pods whose server names no model have none in common."""
@@ -134,6 +138,7 @@ class Names:
     def __init__(self, window: str) -> None:
         self.window, self.rate, self.ratio = window, f"rate{window}", f"ratio_rate{window}"
         self.answers = EXIT.record("joulery_pod_inference_answers", self.rate)
+        self.weights = EXIT.record("joulery_pod_inference_quality_weight", self.rate)
         self.seconds = EXIT.record(DURATION.name, self.rate)
         self.share = EXIT.record(DURATION.name, f"share_{self.rate}")
         self.mean = EXIT.record(DURATION.name, f"mean{window}")

@@ -11,6 +11,7 @@ from .rule_words import (
     ENDS,
     ENERGY_LABELS,
     EXIT,
+    MIXED_EXIT,
     MODEL,
     NAMED,
     OTHER_END,
@@ -41,6 +42,7 @@ def quality_rules(names: Names) -> Iterator[Rule]:
     """Yield the rules of one window; they build upon those of joules per inference."""
     yield from _judged(names)
     yield from _chosen_quality(names)
+    yield from _weights(names)
     yield from _summed_quality(names)
     yield from _per_correct(names)
 
@@ -102,6 +104,18 @@ def _share_of(names: Names, bound: Bound) -> str:
     return f"{end} * ({correct} > bool 0)" if bound == "low" else end
 
 
+def _weights(names: Names) -> Iterator[Rule]:
+    single, several = (selected(names.answers, f'exit{sign}"{MIXED_EXIT}"') for sign in ("!=", "="))
+    yield Rule(
+        record=names.weights,
+        expr=f"{single}\nor\n{several} and {EXIT.on} {names.quality(EXIT, '')}",
+        by=EXIT.labels,
+        unit="answers/s",
+        help="Answers that weight the qualities of exits. Those to several inputs at once that "
+        "took several exits count where feedback judges them: no probe asks like that.",
+    )
+
+
 def _summed_quality(names: Names) -> Iterator[Rule]:
     for level in (POD_MODEL, MODEL):
         for bound in BOUNDS:
@@ -121,7 +135,7 @@ def _summed_quality(names: Names) -> Iterator[Rule]:
 
 def _complete(names: Names, level: Level, bound: Bound, by: tuple[str, ...]) -> str:
     """Return qualities weighted by answers, where there is one for all that answers."""
-    answers = names.answers if level is POD_MODEL else selected(names.answers, NAMED)
+    answers = names.weights if level is POD_MODEL else selected(names.weights, NAMED)
     right = f"{names.quality(EXIT, bound)} * {EXIT.on} group_left () ({answers} > 0)"
     labels = ", ".join(level.labels)
     return (

@@ -1,8 +1,9 @@
 """MLServer, and the servers that are written with KServe's Python package.
 
-MLServer has a summary by model, and for all models together the histograms of its REST server
-(starlette_exporter). KServe's has histograms by model, but only of the steps: a request as a whole
-has none. Source: SeldonIO/MLServer 1.7, kserve/kserve 0.21 (python/kserve/kserve/metrics.py).
+MLServer has a summary by model, of REST and gRPC alike, and for all models together the histograms
+of its REST server (starlette_exporter). KServe's has histograms by model, but only of the steps: a
+request as a whole has none. Source: SeldonIO/MLServer 1.7, kserve/kserve 0.21
+(python/kserve/kserve/metrics.py).
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ _STAGES = {
 }
 _OUTCOMES = {"model_infer_request_success": "ok", "model_infer_request_failure": "error"}
 _WHOLE = "rest_server_request_duration_seconds"
+_OTHERWISE, _UNDER_WAY = 0.01, 16
+"""Share, and number, of answers that the REST server may not have told yet."""
 
 
 def _rest_outcome(labels: Labels) -> str | None:
@@ -45,19 +48,25 @@ def translate(families: Families, hints: Hints) -> Reading:
     gathering = Gathering(families)
     # MLServer writes "None" for requests that ask for no version.
     names = Names(hints, model="model", variant="version", unsaid="None")
-    answered: list[Key] = []
+    answered: dict[Key, float] = {}
     for name, outcome in _OUTCOMES.items():
         for key, requests in gathering.sums(name, names(outcome=outcome)).items():
             gathering.tell(REQUESTS, key, requests)
             # Requests for a model that there is none of fail, and count for its name.
-            answered += [key] if outcome == "ok" else []
+            if outcome == "ok":
+                answered[key] = requests
     naming = names(outcome="unknown")
     gathering.summaries(DURATION_SUMMARY, "model_infer_request_duration", naming)
-    # The REST server's histogram is of all models together: it names one only where it is alone.
-    whole = Hints(
-        model=_common([dict(key)["model"] for key in answered], hints.model),
-        variant=_common([dict(key)["variant"] for key in answered], hints.variant),
-    )
+    # The REST server's histogram is of all models together: it names one only where it is alone,
+    # and asked through REST alone. Else it would pass for all that the model does.
+    known = gathering.all_histograms(_WHOLE, Names(Hints())(outcome=_rest_outcome))
+    rest = sum(value.count for key, value in known.items() if dict(key)["outcome"] == "ok")
+    whole = Hints()
+    if sum(answered.values()) <= rest * (1 + _OTHERWISE) + _UNDER_WAY:
+        whole = Hints(
+            model=_common([dict(key)["model"] for key in answered], hints.model),
+            variant=_common([dict(key)["variant"] for key in answered], hints.variant),
+        )
     gathering.histograms(DURATION, _WHOLE, Names(whole)(outcome=_rest_outcome))
     steps = Names(hints, model="model_name")
     for name, stage in _STAGES.items():

@@ -190,6 +190,16 @@ def test_mlserver_has_buckets_of_its_only_model() -> None:
     }
 
 
+@pytest.mark.parametrize(("answered", "is_its"), [(20, True), (5_000, False)])
+def test_mlserver_has_no_buckets_of_grpc(answered: int, is_its: bool) -> None:
+    """A model that is asked through gRPC has no buckets: those of REST are of its probes alone."""
+    rest = "rest_server_request_duration_seconds"
+    body = counter("model_infer_request_success_total", ('model="iris",version="7"', answered))
+    body += histogram(rest, 'path="/v2/models/{model_name}/infer",status_code="200"', 3, 4)
+    (labels,) = values(read(body), DURATION)
+    assert labels == (("iris", "7", "ok") if is_its else ("ok",))
+
+
 def test_kserve_has_steps_alone() -> None:
     """A server of KServe's tells the steps of a request; a failed one has no last step."""
     reading = read(bodies()["kserve"])
