@@ -99,6 +99,8 @@ def chart_values(
         "scenario": configuration.scenario,
         # Nobody scrapes it, and what it would push is measured here already.
         "telemetry": {"exporter": "none"},
+        # Nobody asks it any more when it ends, and the next trial waits for that.
+        "drainSeconds": 0,
         "nodeSelector": dict(node_labels(spec, configuration.node)),
     }
     if spec.resources is not None:

@@ -54,7 +54,8 @@ class Batcher:
     """Joins requests into batches and runs them one batch at a time, on a thread of its own.
 
     A batch starts when the model is free and either `batch` rows wait or the oldest request has
-    waited `wait_s`. A request of more rows than `batch` runs alone; none is ever split.
+    waited `wait_s`, or half of `deadline_s` where that is less: who waits for others to come shall
+    not be refused for it. A request of more rows than `batch` runs alone; none is ever split.
 
     Args:
         model: The model.
@@ -84,6 +85,8 @@ class Batcher:
         self._statistics = statistics
         self._queue_limit = queue_limit
         self._deadline_ns = None if deadline_s is None else int(1e9 * deadline_s)
+        if self._deadline_ns is not None:
+            self._wait_ns = min(self._wait_ns, self._deadline_ns // 2)
         self._queue: deque[_Waiting] = deque()
         self._rows = 0
         self._running = False
@@ -156,8 +159,6 @@ class Batcher:
             self._running = True
             self._jobs.put(self._take())
         elif self._timer is None:
-            if self._deadline_ns is not None:
-                left_ns = min(left_ns, self._deadline_ns + 1000)
             self._timer = self._loop.call_later(left_ns / 1e9, self._ring)
 
     def _refuse_late(self) -> None:

@@ -29,6 +29,19 @@ _ScoreThreshold = Annotated[
     float | None, typer.Option(help="Least score of a detection that counts.")
 ]
 _USUAL = "as the configuration says, else "
+_BatchWait = Annotated[
+    float | None,
+    typer.Option(
+        help=f"Longest wait for others of a batch, half of --deadline-s at most; {_USUAL}0.005."
+    ),
+]
+_Drain = Annotated[
+    float | None,
+    typer.Option(
+        help="After SIGTERM it goes on to answer for so long, and is not ready; without it, "
+        "it stops at once. Ctrl-C always stops it at once."
+    ),
+]
 
 
 def scenarios() -> None:
@@ -69,9 +82,7 @@ def serve(
     detector_said: _DetectorSaid = None,
     precision: Annotated[str | None, typer.Option(help=f"Its number format; {_USUAL}fp32.")] = None,
     batch: Annotated[int | None, typer.Option(help=f"Most rows of one run; {_USUAL}1.")] = None,
-    batch_wait_s: Annotated[
-        float | None, typer.Option(help=f"Longest wait for others of a batch; {_USUAL}0.005.")
-    ] = None,
+    batch_wait_s: _BatchWait = None,
     threads: Annotated[int | None, typer.Option(help=f"Threads of one run; {_USUAL}1.")] = None,
     provider: Annotated[str | None, typer.Option(help=f"What runs it; {_USUAL}cpu.")] = None,
     max_exit: Annotated[
@@ -87,6 +98,7 @@ def serve(
     deadline_s: Annotated[
         float | None, typer.Option(help="A request that waited longer is refused.")
     ] = None,
+    drain_s: _Drain = None,
     queue_limit: Annotated[int | None, typer.Option(help="Most that wait.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0: any.")] = 8080,
@@ -116,6 +128,7 @@ def serve(
         "resolution": resolution,
         "score-threshold": score_threshold,
         "deadline-s": deadline_s,
+        "drain-s": drain_s,
         "queue-limit": queue_limit,
         "host": host,
         "port": port,

@@ -12,7 +12,6 @@ import json
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -60,6 +59,10 @@ class Endpoints:
             to be answered, so that no client fails.
         version: The model's version in URLs.
         most_bytes: Of a request's body, unpacked.
+
+    Attributes:
+        leaving: Whether the server is about to stop. It is no longer ready then, and lets each
+            connection go with its next answer, so that clients come elsewhere; but it answers.
     """
 
     def __init__(
@@ -74,12 +77,13 @@ class Endpoints:
         self._host, self._name, self._version = host, name, version
         self._changed = changed
         self._most_bytes = most_bytes
+        self.leaving = False
         extensions = [BINARY_EXTENSION, "model_configuration", "statistics"]
         server = {"name": "joulery", "version": __version__, "extensions": extensions}
         self._routes: dict[str, tuple[str, _Handler]] = {
             "/v2": ("GET", _told(lambda: server)),
             "/v2/health/live": ("GET", _told(lambda: {"live": True})),
-            "/v2/health/ready": ("GET", _told(lambda: {"ready": True})),
+            "/v2/health/ready": ("GET", self._readiness({})),
             "/v2/models/stats": ("GET", _told(self._statistics)),
         }
 
@@ -90,6 +94,12 @@ class Endpoints:
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
         """Answer any request; whatever goes wrong is told as the protocol says."""
+        response = await self._handled(request)
+        if self.leaving:
+            response.force_close()
+        return response
+
+    async def _handled(self, request: web.BaseRequest) -> web.Response:
         route = self._route(request.path)
         if route is None:
             expected = f"/v2, /v2/health/live, /v2/health/ready, /v2/models/{self.name}[/…]"
@@ -122,7 +132,7 @@ class Endpoints:
         if base not in self._routes:
             for start in (base, f"{base}/versions/{self._version}"):
                 self._routes[start] = ("GET", _told(self._metadata))
-                self._routes[f"{start}/ready"] = ("GET", _told(partial(_ready, name)))
+                self._routes[f"{start}/ready"] = ("GET", self._readiness({"name": name}))
                 self._routes[f"{start}/config"] = ("GET", _told(self._configuration))
                 self._routes[f"{start}/stats"] = ("GET", _told(self._statistics))
                 self._routes[f"{start}/infer"] = ("POST", self._infer)
@@ -184,10 +194,22 @@ class Endpoints:
             model_name=self._name or generation.settings.model,
             model_version=self._version,
             id=request_id,
-            parameters={"batch": served.batch} | ({} if taken is None else {"exit": taken}),
+            parameters=self._parameters(generation.settings, served.batch, taken),
             outputs={name: served.outputs[name] for name in asked.outputs or names},
         )
         return _encoded(request, asked, answer)
+
+    def _parameters(self, settings: Settings, batch: int, taken: str | None) -> dict[str, Any]:
+        """Return what answered a request, as far as it is known: a change may have come since."""
+        told = {
+            "batch": batch,
+            # Where the URL has another name, that is the one that the response bears.
+            "model": settings.model if self._name not in (None, settings.model) else None,
+            "precision": settings.precision or None,
+            "variant": settings.variant or None,
+            "exit": taken,
+        }
+        return {key: value for key, value in told.items() if value is not None}
 
     async def _change(self, request: web.BaseRequest) -> web.Response:
         """Answer by other settings from now on; a file that is followed may change them again."""
@@ -195,6 +217,12 @@ class Endpoints:
         settings = await asyncio.to_thread(self._changed, self._host.current.settings, body)
         await self._host.change(settings)
         return await _told(self._host.parameters)(request)
+
+    def _readiness(self, told: Mapping[str, Any]) -> _Handler:
+        async def answer(_: web.BaseRequest) -> web.Response:
+            return _json({**told, "ready": not self.leaving}, 503 if self.leaving else 200)
+
+        return answer
 
     def _metadata(self) -> dict[str, Any]:
         model = self._host.current.model
@@ -261,10 +289,6 @@ def _id_of(asked: InferenceRequest) -> str:
     return asked.id
 
 
-def _ready(name: str) -> dict[str, Any]:
-    return {"name": name, "ready": True}
-
-
 def _described(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
 
@@ -277,11 +301,17 @@ def _configured(spec: TensorSpec, skip: int) -> dict[str, Any]:
 
 def _told(content: Callable[[], Mapping[str, Any]]) -> _Handler:
     async def answer(_: web.BaseRequest) -> web.Response:
-        return web.Response(body=json.dumps(content()).encode(), content_type="application/json")
+        return _json(content())
 
     return answer
 
 
 def _error(status: int, text: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    body = json.dumps({"error": text}).encode()
+    return _json({"error": text}, status, headers)
+
+
+def _json(
+    content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    body = json.dumps(content).encode()
     return web.Response(status=status, body=body, content_type="application/json", headers=headers)

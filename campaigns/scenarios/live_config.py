@@ -39,7 +39,8 @@ class Settings:
         precision: What it computes in; empty: nobody said.
         variant: Which form of it; empty: likewise.
         batch: Most rows of one model run.
-        batch_wait_s: Longest wait for others of a batch, in seconds.
+        batch_wait_s: Longest wait for others of a batch, in seconds; half of the server's deadline
+            at most, if it has one.
         threads: Threads of one model run.
         exit_threshold: What an early-exit model is told.
         max_exit: Likewise: the last exit, from 1.
@@ -70,7 +71,8 @@ class Settings:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and 0 < len(value) <= 200 else None
+    fits = isinstance(value, str) and 0 < len(value) <= 200 and value.isprintable()
+    return value if fits else None
 
 
 def _paths(value: Any) -> dict[str, str] | None:
@@ -97,11 +99,13 @@ def _number(most: float, least: float = 0.0) -> Callable[[Any], float | None]:
     return check
 
 
+_A_TEXT = "a text of 1 to 200 printable characters"
+
 _KEYS: Keys = {
-    "model": (_text, "a text of 1 to 200 characters"),
+    "model": (_text, _A_TEXT),
     "models": (_paths, "ONNX files by precision, such as {fp32: plain.onnx}"),
-    "precision": (_text, "a text of 1 to 200 characters"),
-    "variant": (_text, "a text of 1 to 200 characters"),
+    "precision": (_text, _A_TEXT),
+    "variant": (_text, _A_TEXT),
     "batch": (_integer(_MOST_ROWS), f"an integer from 1 to {_MOST_ROWS}"),
     "batch_wait_s": (_number(60.0), "0 to 60 seconds"),
     "threads": (_integer(_MOST_THREADS), f"an integer from 1 to {_MOST_THREADS}"),
@@ -210,9 +214,20 @@ def parsed(content: bytes, *, subject: str, is_json: bool) -> dict[Any, Any]:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         text = " ".join(str(error).split())
         raise SpecError(subject, found=text, expected="JSON" if is_json else "YAML") from error
+    except Exception as error:  # tags such as !!bool fail as they like on values that are none
+        raise SpecError(
+            subject,
+            found=f"a value that its tag does not fit: {_named(error)}",
+            expected="YAML",
+            remedy="write it without !!",
+        ) from error
     if not isinstance(found, dict):
         raise SpecError(subject, found=shown(found), expected="keys with values")
     return found
+
+
+def _named(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def _wrong(subject: str, place: str, found: str, expected: str) -> NoReturn:
@@ -264,7 +279,8 @@ async def follow(
     """Follow a file until cancelled: give every new content to `take`, and its error to `refuse`.
 
     What was refused is not tried again before the file changes: a model that takes long to load
-    and then fails shall not be loaded each second.
+    and then fails shall not be loaded each second. Whatever is wrong with one content, the next is
+    looked at.
     """
     while True:
         await asyncio.sleep(period_s)
@@ -274,3 +290,5 @@ async def follow(
                 await take(content)
         except JouleryError as error:
             refuse(error)
+        except Exception as error:  # noqa: BLE001 - the next content may be right again
+            refuse(SpecError(file.subject, found=_named(error), expected="one that can be served"))

@@ -19,10 +19,15 @@ from numpy.typing import NDArray
 
 from ...errors import DatasetError
 
-__all__ = ["TIME_COLUMNS", "Table", "checksum", "read_table", "shipped_table"]
+__all__ = ["MOST", "TIME_COLUMNS", "Table", "checksum", "number_in", "read_table", "shipped_table"]
 
 TIME_COLUMNS = frozenset({"date", "datetime", "time", "timestamp"})
 """Names (in lower case) of columns that only label rows: never read as numbers."""
+
+MOST = 1e18
+"""In models of FP32, squares of larger numbers would add up to infinity."""
+
+_A_NUMBER = f"a finite number of {MOST:g} at most"
 
 _SHIPPED = Path(__file__).parent / "data" / "alibaba2018_machine_usage_300s.csv"
 _SHIPPED_SHA256 = "3cbe34a882f31272cecdf9cdab27d2e91d964f9dd45c199f9f53e6d38379746a"
@@ -127,6 +132,10 @@ def _chosen(
             expected="each column once",
             remedy="rename one of them",
         )
+    if not header:
+        raise DatasetError(
+            str(path), found="no header", expected="a header and rows of numbers under it"
+        )
     for name in (*(columns or ()), *texts):
         if name not in header:
             near = difflib.get_close_matches(name, header, n=1, cutoff=0.0)
@@ -161,19 +170,24 @@ def _enough(path: Path, rows: int, minimum_rows: int) -> None:
         )
 
 
-def _number(path: Path, line: int, column: str, field: str) -> float:
+def number_in(path: Path, line: int, column: str, field: str) -> float:
+    """Return the number in a field.
+
+    Raises:
+        DatasetError: When it is none, is not finite or is larger than `MOST`.
+    """
     try:
         # Python reads '1_000' as 1000; a data file does not mean that.
         value = math.nan if "_" in field else float(field)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if not abs(value) <= MOST:
         what = "an empty field" if not field.strip() else repr(field)
         raise DatasetError(
             str(path),
             place=f"line {line}, column {column!r}",
             found=what,
-            expected="a finite number",
+            expected=_A_NUMBER,
             remedy="correct or remove the row",
         )
     return value
@@ -201,7 +215,7 @@ def _read_csv(
     rows: list[list[float]] = []
     kept: dict[str, list[str]] = {name: [] for name in texts}
     try:
-        header = [name.strip() for name in next(reader)]
+        header = [name.strip() for name in next((fields for fields in reader if fields), ())]
         numeric = _chosen(path, header, columns, texts)
         places = [(name, header.index(name)) for name in numeric]
         labels = [(name, header.index(name)) for name in texts]
@@ -216,7 +230,7 @@ def _read_csv(
                     expected=f"{len(header)}, as in the header",
                     remedy="the file may be cut short: copy it again, or correct the line",
                 )
-            rows.append([_number(path, reader.line_num, c, fields[i]) for c, i in places])
+            rows.append([number_in(path, reader.line_num, c, fields[i]) for c, i in places])
             for name, index in labels:
                 kept[name].append(fields[index])
     except csv.Error as error:
@@ -267,13 +281,13 @@ def _read_parquet(
                 remedy="write the column as float64",
             )
         values[:, index] = table[name].to_numpy()
-        wrong = np.flatnonzero(~np.isfinite(values[:, index]))
+        wrong = np.flatnonzero(~(np.abs(values[:, index]) <= MOST))
         if wrong.size:
             raise DatasetError(
                 str(path),
                 place=f"row {wrong[0] + 1}, column {name!r}",
                 found=repr(table[name][int(wrong[0])].as_py()),
-                expected="a finite number",
+                expected=_A_NUMBER,
                 remedy="correct or remove the row",
             )
     return Table(path=path, columns=numeric, values=values, texts={}, sha256=checksum(content))

@@ -39,11 +39,14 @@ _STOP_S = 30.0
 
 
 async def _serve(options: argparse.Namespace) -> None:
-    """Serve until SIGTERM, SIGINT or the end of the parent; then answer what is in flight."""
+    """Serve until SIGTERM, SIGINT or the end of the parent; then answer what is in flight.
+
+    After SIGTERM alone, requests that still come are answered for `drain_s`.
+    """
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    leave, stop = asyncio.Event(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, leave.set)
+    loop.add_signal_handler(signal.SIGINT, stop.set)
     _watch_parent(loop, stop)
     host = Host(
         queue_limit=options.queue_limit,
@@ -68,7 +71,10 @@ async def _serve(options: argparse.Namespace) -> None:
         if profiler is not None and profiler.url is not None:
             ready["metrics"] = profiler.url
         print(json.dumps(ready), flush=True)
-        await stop.wait()
+        await _first(leave, stop)
+        endpoints.leaving = True
+        # Whoever sends requests here, such as a Service, may learn a little late that it leaves.
+        await _first(stop, timeout_s=options.drain_s)
         # It stops already: another signal has nothing to say, and would meet a closing loop.
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
@@ -76,6 +82,14 @@ async def _serve(options: argparse.Namespace) -> None:
     host.flush()
     await runner.cleanup()
     await host.close()
+
+
+async def _first(*events: asyncio.Event, timeout_s: float | None = None) -> None:
+    """Wait for the first of some events, or for the end of some time."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
 
 
 @contextlib.asynccontextmanager
@@ -209,7 +223,12 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     add("--precision", default="", help="what the model computes in, for metrics")
     add("--variant", default="", help="which form of the model it is, for metrics")
     add("--batch", type=_at_least(1), default=1, help="most rows of one run")
-    add("--batch-wait-s", type=_seconds, default=0.005, help="longest wait for others of a batch")
+    add(
+        "--batch-wait-s",
+        type=_seconds,
+        default=0.005,
+        help="longest wait for others of a batch; half of --deadline-s at most",
+    )
     add("--threads", type=_at_least(1), default=1, help="threads of one run")
     add("--exit-threshold", type=_between(THRESHOLD), help="confidence that lets a row leave early")
     add("--max-exit", type=_at_least(1), help="last exit of an early-exit model, from 1")
@@ -225,6 +244,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     add("--prediction", metavar="OUTPUT", help="the output of one value that is the answer")
     add("--queue-limit", type=_at_least(1), default=1024, help="most that wait")
     add("--deadline-s", type=_seconds, help="longest wait before a run; without it, any")
+    add("--drain-s", type=_seconds, default=0.0, help="how long to go on after SIGTERM, not ready")
     add("--max-body-bytes", type=_at_least(1), default=16 * 2**20, help="largest request body")
     add("--host", default="127.0.0.1", help="address to listen on")
     add("--port", type=_at_least(0, 65535), default=0, help="port; 0: any")

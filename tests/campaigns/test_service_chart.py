@@ -13,6 +13,9 @@ import pytest
 import yaml
 
 import joulery
+from joulery.campaigns.configuration import Configuration
+from joulery.campaigns.kubernetes.deployment import chart_values
+from joulery.campaigns.kubernetes.spec import KubernetesSpec
 from joulery.campaigns.scenarios import scenarios
 
 from ..conftest import REPOSITORY
@@ -234,6 +237,26 @@ def test_annotations_say_where_metrics_are() -> None:
     assert _environment(VALUES["everything"])["OTEL_EXPORTER_PROMETHEUS_HOST"] == "0.0.0.0"
 
 
+def test_a_pod_that_ends_goes_on_to_answer() -> None:
+    """It has time until nobody is led to it any more, and is not killed before it has ended."""
+    assert "--drain-s=5" in _container({})["args"]
+    assert not [one for one in _container({"drainSeconds": 0})["args"] if "drain" in one]
+    assert _pod({})["spec"]["terminationGracePeriodSeconds"] >= DEFAULTS["drainSeconds"] + 30
+    assert "lifecycle" not in _container({}), "an image needs no shell"
+
+
+def test_no_trial_waits_for_a_drain() -> None:
+    """A campaign's pods stop at once, unless the user's own values say something else."""
+    spec = KubernetesSpec(
+        image="joulery-service:1", namespace="trials", prometheus_url="http://prometheus"
+    )
+    configuration = Configuration(
+        scenario="traffic_prediction", model="mlp", precision="fp32", batch=1, threads=1
+    )
+    values = chart_values(spec, configuration, name="n", batch_wait_s=0.005)
+    assert not [one for one in _container(values)["args"] if "drain" in one]
+
+
 def test_probes() -> None:
     """The kubelet asks the protocol's own health endpoints."""
     only = _container({})
@@ -265,6 +288,8 @@ def test_device() -> None:
         ({"port": 80}, "port"),
         ({"telemetry.exporter": "zipkin"}, "telemetry.exporter.*prometheus"),
         ({"telemetry.endpoint": "collector:4318"}, "telemetry.endpoint"),
+        ({"drainSeconds": -1}, "drainSeconds"),
+        ({"drainSeconds": 40}, "terminationGracePeriodSeconds: found 40, expected more than"),
         ({"accelerator.resource": "gpu"}, "accelerator.resource"),
         ({"accelerator.count": 0}, "accelerator.count"),
         ({"tolerations": [{"operater": "Exists"}]}, "operater"),

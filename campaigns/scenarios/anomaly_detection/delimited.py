@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import DatasetError
+from ..series import number_in
 
 __all__ = ["Fields", "content_of", "read_fields"]
 
@@ -58,23 +58,6 @@ def content_of(path: Path, what: str) -> bytes:
             str(path), found="an empty file", expected=what, remedy="copy the data set again"
         )
     return content
-
-
-def _number(path: Path, line: int, column: str, field: str) -> float:
-    try:
-        # Python reads '1_000' as 1000; a data file does not mean that.
-        value = math.nan if "_" in field else float(field)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise DatasetError(
-            str(path),
-            place=f"line {line}, column {column!r}",
-            found=repr(field) if field.strip() else "an empty field",
-            expected="a finite number",
-            remedy="correct or remove the row",
-        )
-    return value
 
 
 def read_fields(
@@ -121,7 +104,7 @@ def read_fields(
                     remedy="the file may be cut short: copy it again, or correct the line",
                 )
             pairs = zip(names, fields, strict=True)
-            rows.append([_number(path, lines.line_num, n, f) for n, f in pairs if n not in kept])
+            rows.append([number_in(path, lines.line_num, n, f) for n, f in pairs if n not in kept])
             for name, column in kept.items():
                 column.append(fields[names.index(name)])
     except csv.Error as error:

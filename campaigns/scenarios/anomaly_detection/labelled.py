@@ -118,8 +118,11 @@ def moment(path: Path, place: str, text: object) -> datetime:
         DatasetError: When it is none.
     """
     try:
-        return datetime.fromisoformat(str(text))
-    except ValueError as error:
+        time = datetime.fromisoformat(str(text))
+        if time.tzinfo is not None:
+            time.astimezone(UTC)  # a zone can bring the first and last of years out of range
+        return time
+    except (ValueError, OverflowError) as error:
         raise DatasetError(
             str(path), place=place, found=repr(text), expected="a time such as 2014-02-14 14:30:00"
         ) from error

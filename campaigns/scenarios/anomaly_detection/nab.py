@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from ....errors import DatasetError
 from ....profiler.quality.nab import probation_rows
+from ..keys import shown
 from ..series import checksum, read_table
+from .delimited import content_of
 from .labelled import LabelledSeries, moment, slots_of, stamps_of, standardised, usual_step_s
 from .split import WINDOW
 
@@ -49,12 +51,12 @@ def nab_series(data: Path) -> tuple[tuple[LabelledSeries, ...], str]:
     root = _root(data)
     if root is None:
         raise DatasetError(str(data), found="no NAB layout", expected=f"{_LABELS} in it")
-    content = (root / _LABELS).read_bytes()
+    content = content_of(root / _LABELS, "a JSON object of windows")
     try:
         labels = json.loads(content)
         if not isinstance(labels, dict):
             raise ValueError(f"a JSON {type(labels).__name__} where an object is expected")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DatasetError(
             str(root / _LABELS), found=str(error), expected="a JSON object of windows"
         ) from error
@@ -67,13 +69,15 @@ def nab_series(data: Path) -> tuple[tuple[LabelledSeries, ...], str]:
         raise DatasetError(
             str(data), found="no series", expected=f"CSV files in data/{' or data/'.join(FOLDERS)}"
         )
-    series = tuple(_read(path, path.relative_to(home).as_posix(), labels) for path in files)
+    series = tuple(
+        _read(path, path.relative_to(home).as_posix(), labels, root / _LABELS) for path in files
+    )
     lines = [f"{checksum(content)}  {_LABELS.as_posix()}"]
     lines += [f"{one.sha256}  {one.name}" for one in series]
     return series, checksum("\n".join(lines).encode())
 
 
-def _read(path: Path, name: str, labels: dict[str, object]) -> LabelledSeries:
+def _read(path: Path, name: str, labels: dict[str, object], file: Path) -> LabelledSeries:
     table = read_table(path, ("value",), texts=("timestamp",), minimum_rows=10 * WINDOW)
     if name not in labels:
         raise DatasetError(
@@ -89,7 +93,7 @@ def _read(path: Path, name: str, labels: dict[str, object]) -> LabelledSeries:
         name=name,
         values=standardised(table.values, probation),
         slots=slots_of(times),
-        events=_events(path, stamps, labels[name]),
+        events=_events(file, name, stamps, labels[name]),
         probation=probation,
         row_s=usual_step_s(stamps),
         sha256=table.sha256,
@@ -97,16 +101,37 @@ def _read(path: Path, name: str, labels: dict[str, object]) -> LabelledSeries:
 
 
 def _events(
-    path: Path, stamps: NDArray[np.datetime64], windows: object
+    path: Path, name: str, stamps: NDArray[np.datetime64], windows: object
 ) -> tuple[tuple[int, int], ...]:
     """Return the row ranges of labelled windows; times may repeat or step back, rows may not."""
     if not isinstance(windows, list):
         raise DatasetError(
-            str(path), found="labels that are no list", expected="[start, end] pairs"
+            str(path),
+            place=name,
+            found=shown(windows),
+            expected="a list of [start, end] pairs",
+            remedy="copy the labels again",
         )
     ranges: list[tuple[int, int]] = []
-    for window in windows:
-        start, end = stamps_of([moment(path, "labels", text) for text in window])
+    for number, window in enumerate(windows, start=1):
+        place = f"{name}, window {number}"
+        if not isinstance(window, list) or len(window) != 2:
+            raise DatasetError(
+                str(path),
+                place=place,
+                found=shown(window),
+                expected="a pair [start, end] of times",
+                remedy="correct or remove the window",
+            )
+        start, end = stamps_of([moment(path, place, text) for text in window])
+        if end < start:
+            raise DatasetError(
+                str(path),
+                place=place,
+                found=f"{window[1]} after {window[0]}",
+                expected="an end not before the start",
+                remedy="correct or remove the window",
+            )
         inside = np.flatnonzero((stamps >= start) & (stamps <= end))
         if inside.size:
             ranges.append((int(inside[0]), int(inside[-1]) + 1))

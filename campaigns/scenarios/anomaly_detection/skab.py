@@ -33,6 +33,8 @@ _MINIMUM_ROWS = 10 * WINDOW
 
 
 def _header(path: Path) -> str:
+    if not path.is_file():
+        return ""
     with path.open("rb") as file:
         return file.readline(4096).decode("utf-8", errors="replace").lstrip("\ufeff").strip()
 

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from ....errors import DatasetError
 from ..series import TIME_COLUMNS, Table, checksum, read_table
 from .sndlib import is_sndlib, read_matrices
@@ -25,6 +23,9 @@ __all__ = ["MOST_SERIES", "Traffic", "load"]
 
 MOST_SERIES = 8
 """More series at once make models that take long to fit, and figures that say little of each."""
+
+_PER_S = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+"""Units of times in Parquet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,7 +206,7 @@ def _parquet_steps(path: Path) -> Steps | None:
             expected="a time in every row", remedy="correct or remove the row",
         )  # fmt: skip
     if pa.types.is_timestamp(column.type):
-        times = column.cast(pa.timestamp("ns", column.type.tz)).to_numpy().astype(np.int64) / 1e9
+        times = column.cast(pa.int64()).to_numpy() / _PER_S[column.type.unit]
     else:
         times = instants_s(path, timed, [str(value) for value in column.to_pylist()], first=1)
     return even_steps(path, times)

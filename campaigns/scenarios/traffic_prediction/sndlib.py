@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....errors import DatasetError
-from ..series import Table, checksum
+from ..series import MOST, Table, checksum
 from .split import training_part
 from .steps import even_steps
 
@@ -111,7 +111,7 @@ def _matrices(path: Path, content: bytes) -> Iterator[tuple[dict[str, float], fl
     """Yield the demands of each matrix of a file by their names, and when it was."""
     try:
         root = ElementTree.fromstring(content)
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the two: of encodings
         raise DatasetError(
             str(path),
             found=str(error),
@@ -151,12 +151,12 @@ def _demand(path: Path, element: ElementTree.Element) -> tuple[str, float]:
         value = float(text)
     except ValueError:
         value = math.nan
-    if not (math.isfinite(value) and value >= 0):
+    if not 0 <= value <= MOST:
         raise DatasetError(
             str(path),
             place=f"demand {name!r}",
             found=f"demandValue {text!r}",
-            expected="a number >= 0",
+            expected=f"a number from 0 to {MOST:g}",
             remedy="correct or remove the file",
         )
     return name, value

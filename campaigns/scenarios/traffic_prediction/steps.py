@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ....errors import DatasetError
+from ..series import MOST
 
 __all__ = ["Steps", "even_steps", "instants_s"]
 
@@ -70,7 +71,7 @@ def instants_s(
         numbers = np.array([float(text) for text in texts])
     except ValueError:
         return _dates_s(path, column, texts, first)
-    wrong = np.flatnonzero(~np.isfinite(numbers))
+    wrong = np.flatnonzero(~(np.abs(numbers) <= MOST))
     if wrong.size:
         raise _no_time(path, column, first + int(wrong[0]), texts[wrong[0]])
     return numbers
@@ -135,16 +136,19 @@ def even_steps(path: Path, times_s: NDArray[np.float64]) -> Steps:
             remedy="sort them, write times in UTC, and keep one series in a file",
         )
     step_s = float(np.median(np.diff(times_s[rows]))) if len(rows) > 1 else math.inf
-    slots = np.rint((times_s[rows] - times_s[0]) / step_s).astype(np.int64)
-    total = int(slots[-1]) + 1
-    own = len(np.unique(slots))
-    if total - own > MOST_FILLED_RATIO * total:
+    steps = np.rint((times_s[rows] - times_s[0]) / step_s)
+    own = len(np.unique(steps))
+    # Before they become integers, which one time far away would be too much for.
+    if steps[-1] + 1 - own > MOST_FILLED_RATIO * (steps[-1] + 1):
         raise DatasetError(
             str(path),
-            found=f"{total - own} of {total} steps of {step_s:g} s without a row",
+            found=f"{steps[-1] + 1 - own:.0f} of {steps[-1] + 1:.0f} steps of {step_s:g} s "
+            "without a row",
             expected=f"at most {MOST_FILLED_RATIO:.0%} of them",
             remedy="resample the recording to even steps, or use a part without gaps",
         )
+    slots = steps.astype(np.int64)
+    total = int(slots[-1]) + 1
     # Of several rows in one step the newest counts: the search finds the last that is not later.
     found = rows[np.searchsorted(slots, np.arange(total), side="right") - 1]
     return Steps(rows=found, step_s=step_s, filled=total - own, dropped=len(back) + len(rows) - own)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import configparser
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,8 @@ _IGNORED = 8
 _HIGHEST_CLASS = 13
 _MOST_FRAMES = 10_000_000
 """Over a hundred hours: a higher number is no frame."""
+_MOST_PIXELS = 1e9
+"""No picture is so large; beyond it, single pixels are soon lost in FP32."""
 _FIELDS = "frame,id,left,top,width,height,counts,class,visibility"
 
 
@@ -123,7 +125,7 @@ def _text(file: Path, what: str) -> str:
 def _rows(file: Path, text: str, frames: int | None) -> list[_Row]:
     rows: list[_Row] = []
     seen: dict[tuple[int, int], int] = {}
-    for number, fields in enumerate(csv.reader(text.splitlines()), start=1):
+    for number, fields in enumerate(_fields(file, text), start=1):
         if not any(field.strip() for field in fields):
             continue
         row = _row(file, f"line {number}", fields)
@@ -148,6 +150,20 @@ def _rows(file: Path, text: str, frames: int | None) -> list[_Row]:
                 )
         rows.append(row)
     return rows
+
+
+def _fields(file: Path, text: str) -> Iterator[list[str]]:
+    lines = csv.reader(text.splitlines())
+    try:
+        yield from lines
+    except csv.Error as error:
+        raise DatasetError(
+            str(file),
+            place=f"line {lines.line_num}",
+            found=str(error),
+            expected=f"9 fields: {_FIELDS}",
+            remedy="the file may be broken: copy it again",
+        ) from error
 
 
 def _row(file: Path, place: str, fields: Sequence[str]) -> _Row | None:
@@ -189,6 +205,14 @@ def _row(file: Path, place: str, fields: Sequence[str]) -> _Row | None:
             place=place,
             found=f"width {width:g}, height {height:g}",
             expected="sizes above 0",
+        )
+    if max(abs(left), abs(top), width, height) > _MOST_PIXELS:
+        raise DatasetError(
+            str(file),
+            place=place,
+            found=f"left {left:g}, top {top:g}, width {width:g}, height {height:g}",
+            expected=f"pixels, {_MOST_PIXELS:g} at most",
+            remedy="correct or remove the row",
         )
     if int(cls) in _OCCLUDERS:
         return None
@@ -262,10 +286,11 @@ def read_info(path: Path) -> SequenceInfo:
     except (configparser.Error, ValueError) as error:
         found = " ".join(str(error).split())
         raise DatasetError(str(path), found=found, expected="keys and numbers") from error
-    if min(info.frames, info.frame_rate_hz, info.width, info.height) <= 0:
+    numbers = (info.frames, info.frame_rate_hz, info.width, info.height)
+    if not all(0 < number <= _MOST_FRAMES for number in numbers):
         raise DatasetError(
             str(path),
             found=f"{info.frames} frames of {info.width} x {info.height} at {info.frame_rate_hz:g}",
-            expected="numbers above 0",
+            expected=f"numbers above 0, of {_MOST_FRAMES} at most",
         )
     return info

@@ -5,6 +5,7 @@ OpenCV is imported when a video is opened: what ships and what is generated does
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -255,7 +256,9 @@ def _pictures(folder: Path) -> tuple[Path, ...]:
     """Return the pictures of a folder, or of its `img1`, by the numbers in their names."""
     inner = folder / "img1"
     place = inner if inner.is_dir() else folder
-    found = [path for path in place.iterdir() if path.suffix.lower() in _PICTURES]
+    found = [
+        path for path in place.iterdir() if path.suffix.lower() in _PICTURES and path.is_file()
+    ]
     if not found:
         raise DatasetError(
             str(place), found="no pictures", expected=f"files {', '.join(sorted(_PICTURES))}"
@@ -265,14 +268,15 @@ def _pictures(folder: Path) -> tuple[Path, ...]:
 
 def _by_numbers(path: Path) -> tuple[list[tuple[int, str]], str]:
     parts = re.split(r"(\d+)", path.stem)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts], path.name
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], path.name
 
 
 def _picture(cv2: ModuleType, path: Path) -> NDArray[np.uint8]:
     frame = None
     content = np.fromfile(path, dtype=np.uint8)
     if content.size:
-        frame = cv2.imdecode(content, cv2.IMREAD_COLOR)
+        with contextlib.suppress(cv2.error):  # such as one of more pixels than it takes
+            frame = cv2.imdecode(content, cv2.IMREAD_COLOR)
     if frame is None:
         raise DatasetError(
             str(path),

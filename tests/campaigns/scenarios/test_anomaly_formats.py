@@ -1,4 +1,4 @@
-"""Anomaly data as others write them: SKAB's and SMD's format, right and broken."""
+"""Anomaly data as others write them: SKAB's, SMD's and NAB's format, right and broken."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from joulery.campaigns.scenarios.anomaly_detection import AnomalyDetection
 from joulery.campaigns.scenarios.anomaly_detection.labelled import joined
+from joulery.campaigns.scenarios.anomaly_detection.nab import nab_series
 from joulery.campaigns.scenarios.anomaly_detection.skab import is_skab, skab_series
 from joulery.campaigns.scenarios.anomaly_detection.smd import is_smd, smd_series
 from joulery.campaigns.scenarios.series import shipped_table
@@ -126,6 +127,8 @@ def _cut(rows: list[list[str]]) -> None:
         (_set(1, 4, "Current"), r"header: found column 'Current' twice"),
         (_set(12, 0, "2020-03-09 10:00:00"), r"line 12, column 'datetime': .*order of time"),
         (_set(12, 0, "noon"), r"line 12, column 'datetime': found 'noon'"),
+        (_set(12, 0, "0001-01-01T00:00:00+14:00"), r"line 12, column 'datetime': found '0001"),
+        (_set(10, 3, "1e300"), r"line 10, column 'Current': found '1e300'"),
         (_constant, "constant sensors only"),
         (_cut, rf"line {ROWS + 1}: found 5 fields"),
         (lambda rows: rows.__delitem__(slice(100, None)), "found 99 rows"),
@@ -225,6 +228,60 @@ def test_of_several_machines_one_has_to_be_named(tmp_path: Path) -> None:
     root = _smd(_smd(tmp_path / "smd"), "machine-1-2")
     with pytest.raises(DatasetError, match=r"2 machines.*test/machine-1-1\.txt"):
         AnomalyDetection().prepare(root, tmp_path / "work")
+
+
+def test_a_folder_that_is_named_like_a_recording_is_none(tmp_path: Path) -> None:
+    """What only bears a recording's name is passed by."""
+    _skab(tmp_path / "0.csv")
+    (tmp_path / "valve1.csv").mkdir()
+    assert len(skab_series(tmp_path)[0]) == 1
+
+
+def _nab(root: Path, labels: str) -> Path:
+    """Write one series in the benchmark's layout, with labels as a text."""
+    folder = root / "data" / "mine"
+    folder.mkdir(parents=True)
+    (root / "labels").mkdir()
+    (root / "labels" / "combined_windows.json").write_text(labels)
+    times = [START + timedelta(minutes=5 * row) for row in range(300)]
+    rows = [f"{time},{row % 7}" for row, time in enumerate(times)]
+    (folder / "a.csv").write_text("\n".join(["timestamp,value", *rows]))
+    return folder / "a.csv"
+
+
+def test_windows_of_the_benchmark(tmp_path: Path) -> None:
+    """A window is a start and an end, both of them in it."""
+    path = _nab(tmp_path, f'{{"mine/a.csv": [["{START}", "{START + timedelta(minutes=10)}"]]}}')
+    [series], _ = nab_series(path)
+    assert series.events == ((0, 3),)
+
+
+@pytest.mark.parametrize(
+    ("windows", "said"),
+    [
+        ("5", "mine/a.csv: found 5, expected a list of [start, end] pairs"),
+        ("[5]", "mine/a.csv, window 1: found 5, expected a pair [start, end] of times"),
+        ("[null]", "window 1: found None"),
+        ('["2020-03-09"]', "window 1: found '2020-03-09'"),
+        ('[["2020-03-09"]]', "window 1: found ['2020-03-09']"),
+        ('[["2020-03-09", "2020-03-09", "2020-03-10"]]', "window 1: found ['2020-03-09', "),
+        ('[{"start": 1, "end": 2}]', "window 1: found {'end': 2, 'start': 1}"),
+        ("[[1, 2]]", "window 1: found 1, expected a time such as"),
+        ('[["2020-03-09", "2020-03-10"], ["2020-03-09", null]]', "window 2: found None"),
+        ('[["2020-03-10", "2020-03-09"]]', "window 1: found 2020-03-09 after 2020-03-10"),
+        ('[["0001-01-01T00:00+14:00", "2020-03-09"]]', "window 1: found '0001-01-01T00:00+14:00'"),
+        ("[" * 100_000, "found maximum recursion depth exceeded"),
+    ],
+)
+def test_broken_labels_of_the_benchmark_are_refused(
+    tmp_path: Path, windows: str, said: str
+) -> None:
+    """What is no window is named with the label file, the series and its number."""
+    path = _nab(tmp_path, f'{{"mine/a.csv": {windows}}}')
+    with pytest.raises(DatasetError) as caught:
+        AnomalyDetection().prepare(path, tmp_path / "work")
+    assert caught.value.subject == str(tmp_path / "labels" / "combined_windows.json")
+    assert said in str(caught.value)
 
 
 def test_plain_telemetry_that_never_moves_is_refused(tmp_path: Path) -> None:

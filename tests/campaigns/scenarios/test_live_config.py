@@ -219,6 +219,8 @@ def test_a_change_fails_no_request(tmp_path: Path, models: dict[str, str]) -> No
             while not stop.is_set():
                 answer = await infer(session, server, ask_x(1.0))
                 found.append(float(answer.outputs["y"].flat[0]))
+                # What a response says of itself is of the model that made it.
+                assert answer.parameters["precision"] == {2.0: "fp32", 3.0: "int8"}[found[-1]]
             return found
 
     async def load(server: Server) -> list[list[float]]:

@@ -39,6 +39,8 @@ def _refusal(path: Path, columns: tuple[str, ...] | None = ("a", "b"), rows: int
         (b"a,b,a\n1,2,3\n", "column 'a' twice"),
         (b"a,b\n1,2\n\xff,3\n", "line 3: found byte 0xff, which is not UTF-8"),
         (b'a,b\n1,"2\n', "comma-separated values"),
+        (b"\xef\xbb\xbf", "found no header"),
+        (b"a,b\n1,2\n3,1e300\n", "line 3, column 'b': found '1e300', expected a finite number"),
         (b"a,b\n1,2\n", "found 1 rows, expected at least 2 rows"),
     ],
 )
@@ -89,6 +91,8 @@ def test_parquet_is_read_like_csv(test_data: Path) -> None:
         (lambda p: _parquet(p, a=[1.0], c=[2.0]), "no column 'b'"),
         (lambda p: _parquet(p, a=[1.0, 2.0], b=[2.0, None]), "row 2, column 'b': found None"),
         (lambda p: _parquet(p, a=[1.0], b=[float("nan")]), "row 1, column 'b': found nan"),
+        (lambda p: _parquet(p, a=[1.0], b=[-1e19]), "row 1, column 'b': found -1e+19"),
+        (lambda p: _parquet(p), "no header"),
         (lambda p: _parquet(p, a=[1.0], b=["x"]), "'x' of type string"),
         (
             lambda p: _parquet(p, a=pa.array([], pa.float64()), b=pa.array([], pa.float64())),

@@ -7,6 +7,8 @@ import http.client
 import json
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +16,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from joulery.campaigns.scenarios import scenario
+from joulery.campaigns.scenarios.base import Tensors
 from joulery.campaigns.scenarios.batching import Batcher, Overloaded
 from joulery.campaigns.scenarios.model import Model
 from joulery.campaigns.scenarios.statistics import Statistics
@@ -132,24 +136,54 @@ def test_a_wrong_command(arguments: tuple[str, ...], said: str) -> None:
     assert "Traceback" not in found.stderr
 
 
+class _Held(Model):
+    """A model whose runs last until they are let go."""
+
+    go = threading.Event()
+
+    def run(self, inputs: Tensors) -> dict[str, NDArray[np.generic]]:
+        self.go.wait()
+        return super().run(inputs)
+
+
+def _batcher(model: Model, **options: Any) -> Batcher:
+    usual: dict[str, Any] = {"batch": 2, "wait_s": 60.0, "queue_limit": 10, "constants": {}}
+    return Batcher(model, **usual | options, statistics=Statistics())
+
+
+_ONE = {"x": np.ones((1, 3), np.float32)}
+
+
 def test_a_request_that_waits_past_the_deadline_is_refused(tmp_path: Path) -> None:
     """Not answered late, and those that come after it are answered."""
 
     async def ask() -> None:
-        batcher = Batcher(
-            Model(doubling_model(tmp_path / "model.onnx"), 1),
-            batch=2,
-            wait_s=60.0,
-            queue_limit=10,
-            deadline_s=0.05,
-            constants={},
-            statistics=Statistics(),
-        )
-        one = {"x": np.ones((1, 3), np.float32)}
+        model = _Held(doubling_model(tmp_path / "model.onnx"), 1)
+        batcher = _batcher(model, deadline_s=0.05)
+        running = [asyncio.create_task(batcher.submit(_ONE)) for _ in range(2)]
+        late = asyncio.create_task(batcher.submit(_ONE))
+        await asyncio.sleep(0.1)
+        model.go.set()
         with pytest.raises(Overloaded, match=r"more than 0\.05 s"):
-            await batcher.submit(one)  # alone it waits for another of its batch
-        answers = await asyncio.gather(batcher.submit(one), batcher.submit(one))
-        assert [answer.batch for answer in answers] == [2, 2]
+            await late
+        answers = await asyncio.gather(*running, batcher.submit(_ONE), batcher.submit(_ONE))
+        assert [answer.batch for answer in answers] == [2, 2, 2, 2]
+        await batcher.drain()
+
+    asyncio.run(ask())
+
+
+def test_who_waits_for_others_is_not_refused_for_it(tmp_path: Path) -> None:
+    """Where the wait for others exceeds the deadline, lone requests are answered before it."""
+
+    async def ask() -> None:
+        model = Model(doubling_model(tmp_path / "model.onnx"), 1)
+        batcher = _batcher(model, batch=8, wait_s=0.5, deadline_s=0.2)
+        for _ in range(3):
+            began_s = time.monotonic()
+            answer = await batcher.submit(_ONE)
+            assert answer.batch == 1
+            assert 0.05 < time.monotonic() - began_s < 0.5
         await batcher.drain()
 
     asyncio.run(ask())

@@ -87,6 +87,23 @@ def test_inference(plain: Server, binary: bool) -> None:
     np.testing.assert_array_equal(answer.outputs["total"], np.full((2, 1), 15, np.float32))
 
 
+def test_a_response_says_what_answered(model: Path) -> None:
+    """Precision and variant are told with each answer, and the model where the URL has no word."""
+    with Server(model, "--precision", "int8", "--variant", "pruned") as server:
+        [answer] = asyncio.run(ask_all(server, [ask_x(1)]))
+    assert answer.parameters == {"batch": 1, "precision": "int8", "variant": "pruned"}
+
+
+def test_a_response_says_which_model_answered(tmp_path: Path, model: Path) -> None:
+    """A name in the URL that stays hides the configured model: it is told beside it."""
+    path = tmp_path / "conf.json"
+    path.write_text(json.dumps({"model": "mine", "models": {"fp32": str(model)}}))
+    with Server(None, "--config", str(path)) as server:
+        [answer] = asyncio.run(ask_all(server, [ask_x(1)]))
+    assert answer.model_name == "twice"
+    assert answer.parameters == {"batch": 1, "model": "mine", "precision": "fp32"}
+
+
 def test_mixed_encodings(plain: Server) -> None:
     """Only the wanted outputs come, each in the encoding asked for."""
     content = {

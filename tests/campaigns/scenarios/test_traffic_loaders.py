@@ -169,6 +169,8 @@ def _mixed(times: list[str]) -> list[str]:
         ),
         (lambda times: [*times[:3], "", *times[4:]], "line 5, column 'timestamp'"),
         (lambda times: [*times[:-1], "2200-01-01T00:00:00+00:00"], "without a row"),
+        (lambda times: [*map(str, range(len(times) - 1)), "1e18"], "steps of 1 s without a row"),
+        (lambda times: [*map(str, range(len(times) - 1)), "1e19"], "line 1201, column 'timestamp'"),
     ],
 )
 def test_times_that_cannot_be_steps_are_refused(
@@ -189,6 +191,14 @@ def test_parquet_has_times_too(tmp_path: Path) -> None:
     traffic = load(path)
     assert len(traffic.table.values) == ROWS
     assert "3 missing steps" in traffic.source
+
+
+def test_times_in_parquet_may_be_of_any_age(tmp_path: Path) -> None:
+    """A time that does not fit into nanoseconds is one all the same."""
+    path = tmp_path / "a.parquet"
+    ages = np.arange(ROWS) * 10**12
+    pd.DataFrame({"time": ages.astype("datetime64[s]"), "a": _walk(1)[:, 0]}).to_parquet(path)
+    assert len(load(path).table.values) == ROWS
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,10 @@ def test_one_file_may_hold_several_matrices(tmp_path: Path) -> None:
         (_demands({}), "found no demands"),
         (_demands({PAIRS[0]: "NaN"}), "demand 'ATLAng_CHINng': found demandValue 'NaN'"),
         (_demands({PAIRS[0]: ""}), "found demandValue ''"),
-        (_demands({PAIRS[0]: -1}), "expected a number >= 0"),
+        (_demands({PAIRS[0]: -1}), "expected a number from 0 to 1e+18"),
+        (_demands({PAIRS[0]: "1e300"}), "found demandValue '1e300'"),
+        (_demands({}).replace("ISO-8859-1", "nothing"), "found unknown encoding: nothing"),
+        (_demands({}).replace("ISO-8859-1", "shift_jis"), "found multi-byte encodings"),
     ],
 )
 def test_broken_matrices_are_refused(tmp_path: Path, content: str, says: str) -> None:

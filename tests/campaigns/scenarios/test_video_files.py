@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -241,6 +243,20 @@ def test_ground_truth_of_2015(tmp_path: Path) -> None:
     assert [truth.classes.tolist() for truth in read_mot(path)] == [[0], [0]]
 
 
+def test_pictures_that_are_none(tmp_path: Path) -> None:
+    """One of more pixels than OpenCV takes is refused, a folder with a picture's name left out."""
+    picture = cv2.imencode(".png", np.zeros((48, 64, 3), dtype=np.uint8))[1].tobytes()
+    (tmp_path / "\N{SUPERSCRIPT TWO}.png").write_bytes(picture)
+    (tmp_path / "3.png").mkdir()
+    assert open_video(tmp_path).info.frames == 1
+    # Width and height stand behind 16 bytes, and the sum of their chunk behind 29.
+    head = picture[12:16] + struct.pack(">II", 100_000, 100_000) + picture[24:29]
+    huge = picture[:12] + head + struct.pack(">I", zlib.crc32(head)) + picture[33:]
+    (tmp_path / "1.png").write_bytes(huge)
+    with pytest.raises(DatasetError, match=r"1\.png: found nothing that OpenCV can decode"):
+        list(open_video(tmp_path).frames())
+
+
 GOOD = "1,1,10,20,30,40,1,1,1\n"
 
 
@@ -256,6 +272,8 @@ GOOD = "1,1,10,20,30,40,1,1,1\n"
         ("1.5,1,10,20,30,40,1,1,1\n", "line 1", "frame 1.5"),
         ("1,1,10,20,30,40,1,99,1\n", "line 1", "class 99"),
         ("1,1,10,20,30,40,1,0,1\n", "line 1", "class 0"),
+        ("1,1,1e300,20,30,40,1,1,1\n", "line 1", "left 1e+300, top 20, width 30, height 40"),
+        (GOOD + "1" * 200_000, "line 2", "field larger than field limit (131072)"),
         (GOOD + GOOD, "line 2", "object 1 again in frame 1, as in line 1"),
         (GOOD + "6,1,10,20,30,40,1,1,1\n", "line 2", "frame 6"),
         (" \n", None, "an empty file"),
@@ -287,6 +305,8 @@ def test_missing_ground_truth(tmp_path: Path) -> None:
         ("[Video]\n", "no Sequence"),
         (INFO.replace("=5", "=five"), "invalid literal"),
         (INFO.replace("=5", "=0"), "0 frames of 1920 x 1080 at 30"),
+        (INFO.replace("=5", "=50000000000"), "50000000000 frames"),
+        (INFO.replace("=30", "=nan"), "at nan"),
     ],
 )
 def test_broken_info(text: str, found: str, tmp_path: Path) -> None:
