@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,7 +59,8 @@ class Cell(Configuration):
         trials: Number of trials, invalid ones included.
         valid: Number of valid trials; everything below is `None` or empty without one.
         requests: Answered requests of the valid trials.
-        latency: Quantiles of the pooled requests, seconds, by `p50`, `p95`, `p99`.
+        latency: Quantiles of the pooled requests, seconds, by `p50`, `p95`, `p99`. A request
+            without an answer is later than any with one: a quantile among those is left out.
         energy: Energy per inference, joules: mean over trials and its spread between trials.
         systematic: Mean ends of the trials' own intervals, joules: what the source may be wrong
             by, in the same direction for all configurations.
@@ -184,7 +186,8 @@ def _cells(
             continue
         asked = requests[requests["trial"].isin(good["trial"])]
         asked = merged_queries(asked, str(first["arrival"]))
-        cell = _judged(cell, good, _answered(requests, good), _known(asked["latency_s"]))
+        latency_s = asked["latency_s"].fillna(np.inf).to_numpy(dtype=np.float64)
+        cell = _judged(cell, good, _answered(requests, good), latency_s)
         yield cell if slo is None else replace(cell, objective=_objective(asked, slo))
 
 
@@ -221,12 +224,18 @@ def _judged(
     return replace(
         cell,
         requests=len(requests),
-        latency={name: quantile_interval(latency_s, q) for name, q in _PERCENTILES.items()}
-        if len(latency_s)
-        else {},
+        latency=_percentiles(latency_s),
         systematic=(float(low.mean()), float(high.mean())) if len(low) and len(high) else None,
         provenance=", ".join(sorted(good["energy_provenance"].dropna().unique())) or None,
     )
+
+
+def _percentiles(latency_s: NDArray[np.float64]) -> dict[str, Interval]:
+    """Return the percentiles that are known: those below which every request was answered."""
+    if not len(latency_s):
+        return {}
+    found = {name: quantile_interval(latency_s, q) for name, q in _PERCENTILES.items()}
+    return {name: one for name, one in found.items() if math.isfinite(one.value)}
 
 
 def _objective(requests: pd.DataFrame, slo: Mapping[str, float]) -> Objective:
@@ -256,11 +265,15 @@ def label_of(row: pd.Series[Any], rows: pd.DataFrame) -> str:
 
 
 def quantile_interval(latency_s: NDArray[np.float64], probability: float) -> Interval:
-    """Return a quantile of one latency or more; from too few it has no bounds."""
+    """Return a quantile of one latency or more; from too few it has no bounds.
+
+    Latencies are infinite where no answer came; a bound that falls among these is not known.
+    """
     found = quantile(latency_s, probability)
     if found is None:
         return Interval(value=float(np.quantile(latency_s, probability, method="inverted_cdf")))
-    return Interval(value=found.value_s, low=found.low_s, high=found.high_s)
+    high_s = found.high_s if math.isfinite(found.high_s) else None
+    return Interval(value=found.value_s, low=found.low_s, high=high_s)
 
 
 def _quality(

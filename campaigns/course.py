@@ -189,7 +189,9 @@ def _schedules(
         samples=workload.size,
         stride=(planned.configuration.stride or 1) if workload.is_sequence else None,
     )
-    names = (planned.configuration.scenario, planned.load_index, planned.repeat)
+    # A load draws the same wherever it stands in a file; the steps of a search are places.
+    load = str(planned.load) if spec.search is None else planned.load_index
+    names = (planned.configuration.scenario, load, planned.repeat)
     rng = stream(spec.seed, "warmup", *names)
     times = spec.trial
     rounds = tuple(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,10 @@ from .scenarios.base import ModelFamily, Scenario
 from .scenarios.provider_names import PROVIDER_NAMES
 from .spec import Factors, ScenarioSpec
 
-__all__ = ["Excluded", "configurations", "known_levels", "once"]
+__all__ = ["MOST_CELLS", "Excluded", "check_size", "configurations", "known_levels", "once"]
+
+MOST_CELLS = 100_000
+"""Combinations of a scenario's levels, loads, networks and environments: each is looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,7 @@ def configurations(
 
     Raises:
         SpecError: When a level is not known to the scenario, stands twice or cannot be derived, or
-            when no combination exists.
+            when no combination exists, or more than can be looked at.
     """
     families = {family.name: family for family in scenario.families}
     _check_levels(part, families, subject, place)
@@ -76,6 +79,8 @@ def configurations(
             "provider": part.factors.provider,
             "node": part.factors.node or (None,),
         } | knobs
+        combinations = len(found) + math.prod(map(len, crossed.values()))
+        check_size(combinations, MOST_CELLS, "combinations", subject, place)
         for levels in itertools.product(*crossed.values()):
             cell = derived.completed(dict(zip(crossed, levels, strict=True)), family)
             threads = cell["threads"]
@@ -153,10 +158,25 @@ def known_levels(levels: Sequence[str], known: Sequence[str], subject: str, plac
             )
 
 
-def once(levels: Sequence[object], subject: str, place: str) -> None:
+def check_size(
+    number: int, most: int, what: str, subject: str, place: str, remedy: str = "leave out levels"
+) -> None:
+    """Refuse more of something than can be held or would ever end."""
+    if number > most:
+        raise SpecError(
+            subject,
+            place=place,
+            found=f"{number:,} {what}",
+            expected=f"at most {most:,}",
+            remedy=remedy,
+        )
+
+
+def once(levels: Sequence[Hashable], subject: str, place: str) -> None:
     """Refuse a level that stands twice."""
+    before: set[Hashable] = set()
     for level in levels:
-        if levels.count(level) > 1:
+        if level in before:
             raise SpecError(
                 subject,
                 place=place,
@@ -164,3 +184,4 @@ def once(levels: Sequence[object], subject: str, place: str) -> None:
                 expected="each level once",
                 remedy="`repeats` measures a level more often",
             )
+        before.add(level)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import SpecError
 from .configuration import FACTORS, Configuration
-from .crossing import Excluded, configurations, once
+from .crossing import MOST_CELLS, Excluded, check_size, configurations, once
 from .expressions import Expression
 from .imposed.spec import EnvironmentSpec
 from .load_checks import check_generator, check_loads
@@ -32,6 +32,8 @@ __all__ = [
 
 _SURROUNDINGS = ("scenario", "load", "arrival", "rate_hz", "network", "environment")
 """What constraints may name beside factors."""
+_MOST_TRIALS = 1_000_000
+"""A plan is held in memory; at a second each they would take days."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +144,8 @@ def plan_trials(
 
     Raises:
         SpecError: When a level is not known to its scenario, stands twice, or asks for more
-            requests than a trial can hold; when a constraint is none, or leaves nothing.
+            requests than a trial can hold; when a constraint is none, or leaves nothing; when
+            there are more cells or trials than a plan can hold.
     """
     check_loads(spec, subject)
     check_generator(spec, subject, cpus)
@@ -158,6 +161,9 @@ def plan_trials(
         found, missing = configurations(
             part, scenarios[part.scenario], subject, f"scenarios[{index}].factors", cpus
         )
+        around = len(loads) * max(1, len(networks)) * max(1, len(spec.environments))
+        number = len(found) * around
+        check_size(number, MOST_CELLS, "cells", subject, f"scenarios[{index}]")
         own = [
             _Cell(configuration, number, load, network, environment)
             for configuration, (number, load), network, environment in itertools.product(
@@ -177,6 +183,9 @@ def plan_trials(
         raise SpecError(
             subject, place="constraints", found="no cell left", expected="one", remedy=reasons
         )
+    rounds = 1 if spec.search is None else steps(spec.search)
+    trials = len(cells) * spec.repeats * rounds
+    check_size(trials, _MOST_TRIALS, "trials", subject, "repeats", "lower it, or leave out levels")
     return Plan(trials=tuple(_ordered(cells, spec)), excluded=tuple(excluded))
 
 
@@ -237,7 +246,7 @@ def _some(
         return [cells[place] for place in hypercube(coded, subset.hypercube, seed)]
     assert subset.fraction is not None
     try:
-        return [cells[place] for place in fraction(coded, subset.fraction)]
+        chosen = [cells[place] for place in fraction(coded, subset.fraction)]
     except ValueError as error:
         raise SpecError(
             subject,
@@ -246,6 +255,32 @@ def _some(
             expected="two factors with several levels, one of them with so many",
             remedy="lower it, or measure all cells",
         ) from None
+    if lost := _lost(cells, chosen):
+        smaller = (
+            f"set it to {number}"
+            for number in range(subset.fraction - 1, 1, -1)
+            if not _lost(cells, [cells[place] for place in fraction(coded, number)])
+        )
+        raise SpecError(
+            subject,
+            place="subset.fraction",
+            found=f"{subset.fraction}, and no trial of {scenario} with {' or '.join(lost)}",
+            expected="a fraction that has every level of every factor",
+            remedy=next(smaller, "none has, so measure all cells"),
+        )
+    return chosen
+
+
+def _lost(cells: Sequence[_Cell], chosen: Sequence[_Cell]) -> list[str]:
+    """Return the levels that only cells which were not chosen have, as `factor=level`."""
+    every, found = ([one.levels() for one in some] for some in (cells, chosen))
+    return [
+        f"{name}={level}"
+        for name in (*FACTORS, "load", "network", "environment")
+        for level in dict.fromkeys(one[name] for one in every)
+        # Models that have not a factor say nothing of it, and are levels themselves.
+        if level is not None and level not in {one[name] for one in found}
+    ]
 
 
 def _ordered(cells: Sequence[_Cell], spec: CampaignSpec) -> list[PlannedTrial]:

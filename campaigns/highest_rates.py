@@ -116,10 +116,12 @@ class HighestRate:
 
     @property
     def mean(self) -> Interval | None:
-        """The geometric mean over the blocks that tell something, hertz.
+        """The geometric mean of the rates kept in the blocks that tell something, hertz.
 
-        With its 95 % interval (Student, on logarithms) from two blocks on, where these differ and
-        none is open. `None` where no block tells anything, or blocks are open on either side.
+        With a 95 % interval from two blocks on where none is open. A block's rate may be anything
+        from what it kept to what it failed at: the interval is from Student's lower end for the
+        former to his upper end for the latter, on logarithms (Horowitz and Manski 2000, JASA 95).
+        `None` where no block tells anything, or blocks are open on either side.
         """
         told = self.told
         if not told or len({one.open for one in told} - {None}) > 1:
@@ -127,12 +129,24 @@ class HighestRate:
         # In the mean of blocks some of which are only known to be below a rate, that rate stands.
         logs = np.log([one.kept_hz or one.failed_hz or math.nan for one in told])
         value = math.exp(float(logs.mean()))
-        if self.open or len(logs) < 2 or np.ptp(logs) == 0:
+        if self.open or len(logs) < 2:
             return Interval(value=value)
-        low, high = stats.t.interval(
-            _LEVEL, len(logs) - 1, loc=logs.mean(), scale=float(stats.sem(logs))
+        low_hz, high_hz = self.bounds
+        return Interval(value=value, low=low_hz, high=high_hz)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Between which rates the highest lies: of one block, its bracket, of several, as `mean`.
+
+        On an open side there is no end: 0 or infinity; on both where nothing is known.
+        """
+        told = self.told
+        kept = [one.kept_hz for one in told if one.kept_hz]
+        failed = [one.failed_hz for one in told if one.failed_hz]
+        return (
+            _student(kept)[0] if len(kept) == len(told) > 0 else 0.0,
+            _student(failed)[1] if len(failed) == len(told) > 0 else math.inf,
         )
-        return Interval(value=value, low=math.exp(low), high=math.exp(high))
 
     @property
     def mean_text(self) -> str:
@@ -161,6 +175,18 @@ class HighestRate:
             f"block{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}: {remark}"
             for remark, numbers in by.items()
         ]
+
+
+def _student(rates_hz: Sequence[float]) -> tuple[float, float]:
+    """Return the interval of a geometric mean; the mean itself where there is no scatter."""
+    logs = np.log(rates_hz)
+    if len(logs) < 2 or np.ptp(logs) == 0:
+        mean = math.exp(float(logs.mean()))
+        return mean, mean
+    low, high = stats.t.interval(
+        _LEVEL, len(logs) - 1, loc=logs.mean(), scale=float(stats.sem(logs))
+    )
+    return math.exp(low), math.exp(high)
 
 
 def search_of(spec: Mapping[str, Any]) -> RateSearch | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ..errors import SpecError
 from ..profiler.latency import requests_needed
 from .crossing import once
@@ -12,6 +14,8 @@ __all__ = ["check_generator", "check_loads"]
 
 _MOST_REQUESTS = 5_000_000
 """The generator holds every request of a stretch in memory."""
+_SURE = 3.0
+"""Standard deviations: one window in a thousand has fewer requests."""
 _SAME_PERIODS = 1e-6
 """A quotient of two decimal numbers may miss the whole number meant by a hair."""
 
@@ -24,7 +28,9 @@ def check_loads(spec: CampaignSpec, subject: str) -> None:
     """
     once([str(load) for load in spec.loads], subject, "loads")
     if spec.search is not None:
-        _check_rate(spec, spec.search.lowest_hz, subject, "search.lowest_hz")
+        # All configurations have the same draws: too few once are too few for all of them.
+        spread = _SURE if spec.search.arrival == "poisson" else 0.0
+        _check_rate(spec, spec.search.lowest_hz, subject, "search.lowest_hz", spread=spread)
         _check_rate(spec, spec.search.highest_hz, subject, "search.highest_hz")
     for index, load in enumerate(spec.loads):
         place = f"loads[{index}]" + (".rate_hz" if "rate_hz" in type(load).model_fields else "")
@@ -33,6 +39,11 @@ def check_loads(spec: CampaignSpec, subject: str) -> None:
         if load.rate_hz is not None:
             _check_rate(spec, load.rate_hz, subject, place)
         # Else as many requests come as answers allow, or the trace is not at hand.
+
+
+def _roomy(needed: int, spread: float) -> float:
+    """Return a mean number of requests that gives enough, with some to spare."""
+    return 1.1 * max(1.2 * needed, (spread / 2 + math.sqrt(spread**2 / 4 + needed)) ** 2)
 
 
 def check_generator(spec: CampaignSpec, subject: str, cpus: int) -> None:
@@ -63,18 +74,30 @@ def _check_periods(load: DiurnalLoad, window_s: float, subject: str, place: str)
         )
 
 
-def _check_rate(spec: CampaignSpec, rate_hz: float, subject: str, place: str) -> None:
-    """Refuse a rate that gives too few requests for the objective, or more than can be held."""
+def _check_rate(
+    spec: CampaignSpec, rate_hz: float, subject: str, place: str, *, spread: float = 0.0
+) -> None:
+    """Refuse a rate that gives too few requests for the objective, or more than can be held.
+
+    Args:
+        spec: The campaign.
+        rate_hz: Requests a second.
+        subject: The specification's file.
+        place: Where the rate stands in it.
+        spread: Standard deviations of a Poisson number that the number may be below its mean.
+    """
     needed = requests_needed(spec.slo.percentile)
     longest_s = max(spec.trial.window_s, spec.trial.warmup_max_s)
-    if rate_hz * spec.trial.window_s < needed:
+    expected = rate_hz * spec.trial.window_s
+    if expected - spread * math.sqrt(expected) < needed:
         raise SpecError(
             subject,
             place=place,
-            found=f"{rate_hz * spec.trial.window_s:g} requests in a window",
+            found=f"{expected:g} requests in a window"
+            + (f", {expected - spread * math.sqrt(expected):.0f} by bad luck" if spread else ""),
             expected=f"at least {needed}, for an interval of the "
             f"{100 * spec.slo.percentile:g}th percentile",
-            remedy=f"set trial.window_s to {1.3 * needed / rate_hz:.2g} or more, "
+            remedy=f"set trial.window_s to {_roomy(needed, spread) / rate_hz:.2g} or more, "
             "or lower slo.percentile",
         )
     if rate_hz * longest_s > _MOST_REQUESTS:

@@ -119,6 +119,7 @@ class TraceLoad(_Load):
         default=1.0, description="So many requests are made of each one, on average."
     )
     _cut: TraceCut | None = PrivateAttr(default=None)
+    _rate_hz: float | None = PrivateAttr(default=None)
 
     def attach(self, trace: Trace, window_s: float) -> TraceLoad:
         """Return the load with what the file says of a window.
@@ -126,8 +127,15 @@ class TraceLoad(_Load):
         Raises:
             SpecError: When the trace is shorter than the window.
         """
+        cut = trace.cut(window_s, time_scale=self.time_scale, rate_scale=self.rate_scale)
+        load = self.at(cut.rate_hz)
+        load._cut = cut
+        return load
+
+    def at(self, rate_hz: float | None) -> TraceLoad:
+        """Return the load with the rate of its window alone, for where the file is not at hand."""
         load = self.model_copy()
-        load._cut = trace.cut(window_s, time_scale=self.time_scale, rate_scale=self.rate_scale)
+        load._rate_hz = rate_hz
         return load
 
     @property
@@ -137,8 +145,8 @@ class TraceLoad(_Load):
 
     @property
     def rate_hz(self) -> float | None:
-        """Requests per second of the window, on average; `None` before the trace was read."""
-        return None if self._cut is None else self._cut.rate_hz
+        """Requests per second of the window, on average; `None` before it is known."""
+        return self._rate_hz
 
     def __str__(self) -> str:
         """Return the load for people, for instance `trace day.csv, time x 0.1`."""

@@ -8,7 +8,12 @@ from numpy.typing import NDArray
 
 from .loads import Load, MultiStreamLoad
 
-__all__ = ["merged_queries", "query_latencies"]
+__all__ = ["merged_queries", "query_count", "query_latencies"]
+
+
+def query_count(load: Load, due_s: NDArray[np.float64]) -> int:
+    """Return how many queries requests make that became due at these moments, shape (requests,)."""
+    return len(np.unique(due_s)) if isinstance(load, MultiStreamLoad) else len(due_s)
 
 
 def query_latencies(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -103,15 +104,23 @@ def model_facts(planned: PlannedTrial, workload: Workload) -> dict[str, Any]:
 
 
 def latency_facts(
-    observed: Observed, answered: NDArray[np.bool_], latency_s: NDArray[np.float64]
+    observed: Observed,
+    answered: NDArray[np.bool_],
+    latency_s: NDArray[np.float64],
+    queries: int,
 ) -> dict[str, Any]:
     """Return the columns of requests and latency.
+
+    A query without an answer is later than any with one: a percentile that falls among those is
+    not known. The mean is of the others.
 
     Args:
         observed: What was measured.
         answered: Shape (requests,): which were answered.
-        latency_s: Shape (queries,): of each answered query, seconds.
+        latency_s: Of each answered query, seconds.
+        queries: How many there were, answered or not.
     """
+    ranked_s = np.append(latency_s, np.full(queries - len(latency_s), np.inf))
     window = observed.windows["window"]
     count = int(answered.sum())
     lag_s = observed.answers.lag_s
@@ -131,13 +140,17 @@ def latency_facts(
         "latency_mean_s": float(np.mean(latency_s)) if len(latency_s) else None,
     }
     for name, percentile in _PERCENTILES.items():
-        found = quantile(latency_s, percentile)
+        found = quantile(ranked_s, percentile)
         facts |= {
-            f"latency_{name}_s": None if found is None else found.value_s,
-            f"latency_{name}_low_s": None if found is None else found.low_s,
-            f"latency_{name}_high_s": None if found is None else found.high_s,
+            f"latency_{name}_s": None if found is None else _known(found.value_s),
+            f"latency_{name}_low_s": None if found is None else _known(found.low_s),
+            f"latency_{name}_high_s": None if found is None else _known(found.high_s),
         }
     return facts
+
+
+def _known(latency_s: float) -> float | None:
+    return latency_s if math.isfinite(latency_s) else None
 
 
 def within_ratio(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,14 @@ from ..profiler.host import Host
 from ..profiler.sources import Discovery, discover
 from .bench import Bench, open_bench
 from .campaign import Campaign
-from .design import PlannedTrial
+from .design import Plan, PlannedTrial
 from .environment import environment
 from .imposed.frequency import Frequencies
 from .imposed.running import check_machine
 from .journal import Journal, campaign_lock, room_asked
 from .kubernetes.preflight import check_clusters
 from .kubernetes.stage import open_stages
+from .loads import TraceLoad
 from .network.conditions import Conditions
 from .observer import Observer
 from .order import is_retried, pending
@@ -33,7 +34,7 @@ from .report import write as write_report
 from .results import write_results
 from .same import check_same
 from .scenarios.base import Workload
-from .spec import parse_spec
+from .spec import CampaignSpec, parse_spec
 from .trial import failed_trial, run_trial
 
 __all__ = ["report_on", "run_campaign"]
@@ -130,7 +131,7 @@ def report_on(folder: Path) -> Path:
             )
         snapshot = folder / "snapshot"
         campaign = Campaign(
-            parse_spec(facts["identity"]["spec"]),
+            _spec_as_begun(facts),
             subject=str(folder),
             out=snapshot,
             cpus=facts["identity"]["cpus"],
@@ -140,6 +141,16 @@ def report_on(folder: Path) -> Path:
     finally:
         journal.close()
     return snapshot / "report.html"
+
+
+def _spec_as_begun(facts: Mapping[str, Any]) -> CampaignSpec:
+    """Return the specification with the rates that its traces had: their files may be gone."""
+    spec = parse_spec(facts["identity"]["spec"])
+    rates_hz = facts.get("trace_rates_hz", {})
+    loads = tuple(
+        one.at(rates_hz.get(str(one))) if isinstance(one, TraceLoad) else one for one in spec.loads
+    )
+    return spec.model_copy(update={"loads": loads})
 
 
 def _is_finished(campaign: Campaign) -> bool:
@@ -196,10 +207,14 @@ def _begin(
     journal = Journal(campaign.work)
     try:
         journal.forget_incomplete()
+        traces = [one for one in campaign.spec.loads if isinstance(one, TraceLoad)]
+        rates_hz = {str(one): one.rate_hz for one in traces}
         if facts:
+            journal.remember(trace_rates_hz=rates_hz)
             return workloads, found
         journal.remember(
             identity=identity,
+            trace_rates_hz=rates_hz,
             replace=force,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             sources=[
@@ -276,7 +291,7 @@ def _measure(
     observer.begin(campaign.title, total, len(rows), energy)
     for entry in campaign.plan.excluded:
         observer.note(f"left out: {entry.scenario} {entry.levels}: {entry.reason}")
-    failures = 0
+    failing: list[str] = []
     processes = campaign.spec.generator.processes
     with (
         open_stages(campaign.spec.name, campaign.clusters, observer.note) as stages,
@@ -293,15 +308,31 @@ def _measure(
             observer.trial(planned, total)
             row, failed = _one(campaign, journal, planned, bench, observer)
             total += is_retried(row, campaign.spec)
-            failures = failures + 1 if failed else 0
             observer.finished(row)
-            if failures == _FAILURES_IN_A_ROW:
+            # Retries come at the end, those of one broken configuration in a row.
+            if not failed:
+                failing.clear()
+            elif planned.attempt == 1:
+                failing.append(_named(planned))
+            if _is_no_use(failing, campaign.plan):
                 raise TrialError(
                     f"trial {planned.number}",
-                    found=f"{failures} failures in a row, the last: {row['reasons']}",
+                    found=f"{len(failing)} failures in a row, the last: {row['reasons']}",
                     expected="services that start and answer",
                     remedy="see the message; --resume goes on after the failed trials",
                 )
+
+
+def _is_no_use(failing: Sequence[str], plan: Plan) -> bool:
+    """Whether what fails in a row is every configuration, or several: it is the machine then."""
+    if len(failing) < _FAILURES_IN_A_ROW:
+        return False
+    every = {_named(one) for one in plan.trials}
+    return len(set(failing)) >= min(_FAILURES_IN_A_ROW, len(every))
+
+
+def _named(planned: PlannedTrial) -> str:
+    return f"{planned.configuration.scenario} {planned.configuration}"
 
 
 def _pending(campaign: Campaign, journal: Journal) -> Iterator[PlannedTrial]:

@@ -140,6 +140,11 @@ def probe_of(row: Mapping[str, Any], percentile: float) -> Probe:
 
 
 def silent_reasons(row: Mapping[str, Any]) -> list[str]:
-    """Return for which of its reasons a trial tells nothing of its rate, with their figures."""
+    """Return for which of its reasons a trial tells nothing of its rate, with their figures.
+
+    Too few answers tell nothing where nothing else is wrong: too few requests were drawn.
+    """
     reasons = (row["reasons"] or "").split("; ")
+    if len(reasons) == 1 and reasons[0].startswith("too_few_requests"):
+        return reasons
     return [reason for reason in reasons if reason.partition(" ")[0] in _NOT_THE_SERVICES]

@@ -229,7 +229,9 @@ class Slo(_Strict):
     """The objective for latency: the report names best those configurations that keep it."""
 
     latency_s: _Positive = Field(description="Latency that must be kept.")
-    percentile: _Ratio = Field(default=0.95, description="Share of requests that must keep it.")
+    percentile: Annotated[float, Field(ge=1e-6, le=1 - 1e-6)] = Field(
+        default=0.95, description="Share of requests that must keep it."
+    )
 
 
 class Limits(_Strict):
@@ -294,7 +296,7 @@ class Subset(_Strict):
         description="One in so many: a fractional factorial for factors with any number of levels, "
         "in which each level comes about equally often.",
     )
-    hypercube: Annotated[int, Field(ge=2)] | None = Field(
+    hypercube: Annotated[int, Field(ge=2, le=10_000)] | None = Field(
         default=None, description="So many of each scenario, spread evenly: a Latin hypercube."
     )
 
@@ -346,7 +348,9 @@ class CampaignSpec(_Strict):
     subset: Subset | None = Field(
         default=None, description="Measure some of the cells; without it, all."
     )
-    repeats: _Count = Field(default=3, description="Blocks: how often every cell is measured.")
+    repeats: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=3, description="Blocks: how often every cell is measured."
+    )
     stopping: StoppingRule | None = Field(
         default=None,
         description="Leave a cell out of further blocks once its interval is narrow enough; "

@@ -5,6 +5,7 @@ Pure: the same cells, seed and design give the same choice. Levels are names her
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Sequence
 
 import numpy as np
@@ -12,11 +13,17 @@ from numpy.typing import NDArray
 
 __all__ = ["fraction", "hypercube"]
 
+Codes = NDArray[np.int64]
 Cell = Sequence[Hashable]
 """The levels of one combination, in the order of the factors; `None` where a factor is not said."""
 
+_TRIES = 300
+"""More make fractions no better, among factors of two to six levels."""
+_MOST_RATIO = 1.25
+"""A fraction that kept its levels by many more cells than asked for would be none."""
 
-def _coded(cells: Sequence[Cell]) -> tuple[NDArray[np.int64], list[int]]:
+
+def _coded(cells: Sequence[Cell]) -> tuple[Codes, list[int]]:
     """Return cells by the numbers of their levels, in order of appearance, and how many each has.
 
     Factors of a single level are left out: there is nothing to choose of them.
@@ -34,16 +41,20 @@ def fraction(cells: Sequence[Cell], reduction: int) -> list[int]:
     """Return about one cell in `reduction`, each level as often as every other as far as it goes.
 
     A generalized subset design (Surowiec, Vikström, Hector, Johansson, Williams & Trygg 2017,
-    "Generalized Subset Designs in Analytical Chemistry"), as pyDOE computes it: factors may have
-    any number of levels, and the subsets of all `reduction` choices together are all cells.
-    Combinations of it that do not exist are passed over.
+    "Generalized Subset Designs in Analytical Chemistry"): factors may have any number of levels,
+    and its `reduction` complementary subsets together are all cells. Cells are in one subset when
+    their levels' numbers, each factor's times a step, sum up to one remainder. Steps are those of
+    pyDOE; or, where factors have fewer levels than `reduction`, or combinations do not exist, steps
+    that do better. Of all these subsets the best is taken: no more cells than about asked for,
+    levels that do not occur, levels that come more or less often than their share, and pairs of
+    levels that never meet count against one, in this order.
 
     Args:
         cells: All combinations that exist, each once.
         reduction: 2 or more.
 
     Returns:
-        Places in `cells`, ascending.
+        Places in `cells`, ascending. Where no subset has every level, some are missing.
 
     Raises:
         ValueError: Two factors at least need several levels, and one of them `reduction` of them.
@@ -51,11 +62,56 @@ def fraction(cells: Sequence[Cell], reduction: int) -> list[int]:
     coded, sizes = _coded(cells)
     if len(sizes) < 2 or max(sizes) < reduction:
         raise ValueError(f"{sorted(sizes, reverse=True)} levels")
-    from pyDOE3 import gsd
+    pairs = [
+        np.unique(coded[:, pair], axis=0, return_inverse=True)[1].ravel()
+        for pair in itertools.combinations(range(len(sizes)), 2)
+    ]
+    plain = np.array([-1] * (len(sizes) - 1) + [1])
+    others = np.random.default_rng(0).integers(reduction, size=(_TRIES, len(sizes)))
+    subsets = (coded @ steps % reduction for steps in (plain, *others))
+    judged = (_best(subset, list(coded.T), pairs, reduction) for subset in subsets)
+    return min(judged, key=lambda one: one[0])[1]
 
-    places = {tuple(row): place for place, row in enumerate(coded.tolist())}
-    wanted = (tuple(row) for row in np.asarray(gsd(sizes, reduction)).tolist())
-    return sorted(places[row] for row in wanted if row in places)
+
+def _best(
+    subset: Codes, factors: Sequence[Codes], pairs: Sequence[Codes], reduction: int
+) -> tuple[tuple[int, ...], list[int]]:
+    """Return what counts against the best of the complementary subsets, and its places.
+
+    Args:
+        subset: Which one each cell is in.
+        factors: The level of each cell, a factor each.
+        pairs: The pair of levels of each cell, a pair of factors each.
+        reduction: How many subsets there are.
+    """
+    cells = len(subset)
+
+    def counts(kinds: Codes) -> Codes:
+        """Return how often each kind comes in each subset."""
+        number = int(kinds.max()) + 1
+        flat = np.bincount(kinds * reduction + subset, minlength=number * reduction)
+        return flat.reshape(number, reduction)
+
+    sizes = np.bincount(subset, minlength=reduction)
+    most = _MOST_RATIO * -(-cells // reduction)
+    levels = [counts(factor) for factor in factors]
+    shares = [level.sum(axis=1, keepdims=True) for level in levels]
+    off = [
+        np.ptp(level * reduction - share, axis=0)
+        for level, share in zip(levels, shares, strict=True)
+    ]
+    off.append(np.abs(sizes * reduction - cells))
+    against = np.array(
+        [
+            np.where(sizes > most, sizes, 0),
+            np.sum([(level == 0).sum(axis=0) for level in levels], axis=0),
+            np.max(off, axis=0),
+            np.sum(off, axis=0),
+            np.sum([(counts(pair) == 0).sum(axis=0) for pair in pairs], axis=0),
+        ]
+    )
+    best = int(np.lexsort(against[::-1])[0])
+    return tuple(against[:, best].tolist()), np.flatnonzero(subset == best).tolist()
 
 
 def hypercube(cells: Sequence[Cell], number: int, seed: int) -> list[int]:

@@ -28,6 +28,8 @@ _HEADS: dict[tuple[str, ...], TraceForm] = {
     ("start_s", "count"): "counts",
     ("start_s", "rate_hz"): "rates",
 }
+_HIGHEST = 1e15
+"""What is far above any time or number in here; products of such are still finite."""
 _EXPECTED = "a first line `arrival_s`, `start_s,count` or `start_s,rate_hz`"
 
 
@@ -128,7 +130,7 @@ def read_trace(path: Path) -> Trace:
             expected="a trace",
             remedy="its path is relative to the specification's folder",
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise SpecError(subject, found=str(error), expected="a readable CSV file") from None
     reader = csv.reader(io.StringIO(text, newline=""))
     try:
@@ -174,6 +176,8 @@ def _numbers(subject: str, line: int, row: list[str], head: tuple[str, ...]) -> 
             refuse(f"{name} '{cell}'", "a number")
         if not math.isfinite(value):
             refuse(f"{name} {cell.strip()}", "a finite number")
+        if value > _HIGHEST:
+            refuse(f"{name} {cell.strip()}", f"a number <= {_HIGHEST:g}")
         if value < 0:
             refuse(f"{name} {cell.strip()}", "a number >= 0")
         if name == "count" and value != int(value):

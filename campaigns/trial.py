@@ -20,7 +20,7 @@ from .bench import Bench
 from .course import observe
 from .design import PlannedTrial
 from .places import runs_here
-from .queries import query_latencies
+from .queries import query_count, query_latencies
 from .results import scenario_requests_table
 from .rows import (
     Observed,
@@ -92,7 +92,9 @@ def run_trial(
     row = (
         identity(planned)
         | (model_facts(planned, bench.workloads[scenario.name]) if runs_here(part) else {})
-        | latency_facts(observed, answered, query_s)
+        | latency_facts(
+            observed, answered, query_s, query_count(planned.offered, observed.schedule.intended_s)
+        )
         | energy_facts(observed, models, int(answered.sum()) * (planned.configuration.stride or 1))
         | _provenance(observed, bench)
         | quality_facts(scenario, assessment)

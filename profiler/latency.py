@@ -17,7 +17,7 @@ class Quantile:
     """A quantile of latencies with its confidence interval.
 
     Args:
-        value_s: The order statistic at rank ceil(n·p).
+        value_s: The order statistic at rank ceil(n·p); infinite where no answer came.
         low_s: Lower end of the interval, itself one of the latencies_s.
         high_s: Upper end, likewise.
     """
@@ -37,7 +37,7 @@ def quantile(
     Statistics, §3.2).
 
     Args:
-        latencies_s: Shape (n,), in any order, finite.
+        latencies_s: Shape (n,), in any order; infinite: there was no answer, later than any.
         probability: Which quantile, between 0 and 1, both excluded.
         confidence: Of the interval, between 0 and 1, both excluded.
 
@@ -46,11 +46,11 @@ def quantile(
         `requests_needed`.
 
     Raises:
-        ValueError: When an argument is out of its range, or a latency is not finite.
+        ValueError: When an argument is out of its range, or a latency is no number.
     """
     _check(probability, confidence)
-    if latencies_s.ndim != 1 or not np.isfinite(latencies_s).all():
-        raise ValueError("latencies must be one row of finite numbers")
+    if latencies_s.ndim != 1 or not (latencies_s > -np.inf).all():
+        raise ValueError("latencies must be one row of numbers")
     n = latencies_s.size
     tail = (1 - confidence) / 2
     if n == 0:

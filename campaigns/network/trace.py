@@ -47,7 +47,7 @@ def read_trace(path: Path) -> Conditions:
         raise SpecError(
             str(path), found="no such file", expected="a network trace in CSV"
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise SpecError(str(path), found=str(error), expected="a readable text file") from None
     return parse_trace(text, name=path.stem, subject=str(path))
 

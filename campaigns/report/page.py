@@ -122,7 +122,7 @@ def _compared(analysis: Analysis, name: str, colours: Mapping[str, int]) -> dict
         "best": best_rows(analysis, name),
         "scale": {
             "J": _middle([c.energy.value for c in cells if c.energy]),
-            "s": _middle([c.latency["p95"].value for c in cells if c.latency]),
+            "s": _middle([c.latency["p95"].value for c in cells if "p95" in c.latency]),
             "1": None,
         },
         "figures": [f for f in analysis.dataset.about.figures if f["scenario"] == name],

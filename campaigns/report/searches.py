@@ -64,12 +64,7 @@ def search_answer(found: Sequence[HighestRate], objective: str, partial: str | N
 
 def _may_equal(one: HighestRate, best: HighestRate) -> bool:
     """Whether a rate cannot be told to be lower than the highest."""
-    mean, highest = one.mean, best.mean
-    if mean is None or highest is None:
-        return True
-    if one.open == "below":
-        return mean.value >= highest.bounds[0]
-    return one.open == "at least" or mean.may_equal(highest)
+    return one.bounds[1] >= best.bounds[0]
 
 
 def rates_panel(

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from joulery.campaigns.analysis import Analysis, analyse, summary_table
 from joulery.campaigns.cells import GOALS, Cell
+from joulery.campaigns.report import write
 from joulery.datasets.store import load
 
 from .samples import Records, synthetic_records, write_synthetic
@@ -76,6 +77,39 @@ def test_a_cell_joins_its_valid_trials(analysis: Analysis) -> None:
     low, high = cell.latency["p95"].bounds
     assert low < cell.latency["p95"].value < high
     assert cell.provenance == "estimated"
+
+
+def _unanswered(records: Records, share: float) -> Records:
+    """Return records in which the slowest requests of each trial had no answer."""
+
+    def dropped(table: pa.Table) -> pa.Table:
+        frame = table.to_pandas()
+        slow = frame["latency_s"].rank(pct=True) > 1 - share
+        frame.loc[slow, "status"] = "timeout"
+        frame.loc[slow, "latency_s"] = None
+        return pa.Table.from_pandas(frame, schema=table.schema, preserve_index=False)
+
+    requests = {
+        name: {trial: dropped(table) for trial, table in tables.items()}
+        for name, tables in records.requests.items()
+    }
+    return dataclasses.replace(records, requests=requests)
+
+
+@pytest.mark.parametrize(("share", "known"), [(0.02, {"p50", "p95"}), (0.1, {"p50"})])
+def test_requests_without_an_answer_are_later_than_all(
+    tmp_path: Path, analysis: Analysis, share: float, known: set[str]
+) -> None:
+    """Who drops the slowest looks no faster, and percentiles among those are not known."""
+    write_synthetic(tmp_path / "set", _unanswered(synthetic_records(), share), finish=write)
+    cells = {(c.label, c.load): c for c in analyse(load(tmp_path / "set")).of(TRAFFIC) if c.valid}
+    assert cells
+    for before in analysis.of(TRAFFIC):
+        if before.valid:
+            latency = cells[before.label, before.load].latency
+            assert set(latency) == known
+            assert all(latency[name].value >= before.latency[name].value for name in known)
+    assert (tmp_path / "set" / "report.html").exists()
 
 
 def test_quality_is_that_of_model_and_precision(analysis: Analysis) -> None:

@@ -63,13 +63,29 @@ def test_two_runs_with_one_seed_have_the_same_order_and_quality(
 
 
 def test_services_that_do_not_start_are_recorded_and_told(tmp_path: Path) -> None:
-    """A trial that fails is kept as invalid; three in a row end the campaign with a message."""
+    """A trial that fails is kept as invalid; three in a row, of all there are, end the campaign."""
     path = tmp_path / "small.yaml"
     path.write_text(SPEC.replace("trial: {", "trial: {startup_max_s: 0.001, "))
     done = joulery("run", path, "--out", tmp_path / "small", "--plain", code=1)
     assert "3 failures in a row" in done.stderr
     assert "startup_max_s allows it more time" in done.stderr
     assert done.stdout.count("invalid: failed") == 3
+
+
+def test_one_service_that_never_starts_does_not_end_a_campaign(tmp_path: Path) -> None:
+    """Its trials and their retries, which come in a row, are invalid; the others are a dataset."""
+    path = tmp_path / "small.yaml"
+    dead = '- endpoint: {url: "http://127.0.0.1:9"}\n    scenario: anomaly_detection'
+    text = SPEC.replace("- scenario: anomaly_detection", dead).replace("[1, 8]", "[1]")
+    text = text.replace("trial: {", "trial: {startup_max_s: 4, ")
+    path.write_text(text.replace("repeats: 2", "repeats: 3"))
+    joulery("run", path, "--out", tmp_path / "small", "--plain")
+    trials = load(tmp_path / "small").trials
+    failed = trials[trials["scenario"] == "anomaly_detection"]
+    assert len(failed) == 6
+    assert list(failed[failed["attempt"] == 2]["trial"]) == [7, 8, 9]
+    assert failed["reasons"].str.startswith("failed").all()
+    assert (trials[trials["scenario"] == "traffic_prediction"]["verdict"] == "valid").all()
 
 
 def test_what_joulery_did_not_write_is_never_deleted(spec: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from joulery.campaigns.design import Plan, plan_trials
 from joulery.campaigns.network.presets import preset
 from joulery.campaigns.scenarios import scenario
 from joulery.campaigns.scenarios.base import ModelFamily
-from joulery.campaigns.spec import CampaignSpec
+from joulery.campaigns.spec import CampaignSpec, Subset
 from joulery.errors import SpecError
 from joulery.tests.campaigns.tiny import TinyScenario
 
@@ -244,6 +244,48 @@ def test_a_fraction_and_a_hypercube_are_measured_in_blocks() -> None:
         _plan(_spec(subset={"fraction": 5}))
 
 
+def test_a_fraction_that_would_lose_levels_is_refused() -> None:
+    """What would not be measured is named, with the fraction that has it; excluded cells are not.
+
+    Four cells of twelve cannot hold six models.
+    """
+    models = ("ridge", "mlp", "tcn_s", "tcn_m", "tcn_l", "seasonal_naive")
+    part = {"scenario": "traffic_prediction", "factors": {"model": models}}
+    spec = _spec(scenarios=(part,), subset={"fraction": 3})
+    with pytest.raises(SpecError) as caught:
+        _plan(spec)
+    assert caught.value.place == "subset.fraction"
+    assert "3, and no trial of traffic_prediction with model=" in str(caught.value)
+    assert "set it to 2" in str(caught.value)
+    spec = spec.model_copy(update={"subset": Subset(fraction=2)})
+    plan = _plan(spec)
+    assert Counter(one.configuration.model for one in plan.trials) == dict.fromkeys(models, 3)
+    few = spec.model_copy(update={"constraints": ("model in ('ridge', 'mlp', 'tcn_s')",)})
+    assert {one.configuration.model for one in _plan(few).trials} == set(models[:3])
+    part["factors"] = {"model": ("ridge",), "batch": (1, 2, 4, 8)}
+    part["derived"] = {"threads": "batch"}
+    spec = _spec(scenarios=(part,), loads=({"rate_hz": 10.0},), subset={"fraction": 2})
+    with pytest.raises(SpecError, match=r"batch=\d or .*none has, so measure all cells"):
+        plan_trials(spec, {"traffic_prediction": scenario("traffic_prediction")}, "x.yaml", cpus=16)
+
+
+def test_more_than_a_plan_can_hold_is_refused() -> None:
+    """Combinations, cells and trials are counted before any of them is made."""
+    levels = tuple(range(1, 401))
+    factors = {"model": ("ridge",), "batch": levels}
+    part = {"scenario": "traffic_prediction", "factors": factors}
+    wide = {"scenario": "traffic_prediction", "factors": factors | {"threads": levels}}
+    loads = tuple({"rate_hz": 10.0 + level} for level in levels)
+    for changes, place, found in (
+        ({"scenarios": (wide,)}, "scenarios[0].factors", "160,000 combinations"),
+        ({"loads": loads}, "scenarios[0]", "160,000 cells"),
+        ({"repeats": 10_000}, "repeats", "8,000,000 trials"),
+    ):
+        with pytest.raises(SpecError, match="leave out levels") as caught:
+            _plan(_spec(**{"scenarios": (part,)} | changes))
+        assert (caught.value.place, caught.value.found) == (place, found)
+
+
 def _derived(factors: dict[str, object], derived: dict[str, str]) -> Plan:
     part = {"scenario": "traffic_prediction", "factors": factors, "derived": derived}
     spec = _spec(scenarios=(part,))
@@ -302,6 +344,12 @@ def test_a_search_has_as_many_rounds_as_it_needs() -> None:
     assert {str(one.load) for one in plan.trials} == {"poisson 20 to 200 Hz"}
     with pytest.raises(SpecError, match=r"search.lowest_hz: found 20 requests"):
         _plan(_spec(loads=(), search=search, trial={"window_s": 1.0}))
+    # By chance a window of 80 on average has but 53: enough for a search by the clock alone.
+    light = search | {"lowest_hz": 80.0}
+    with pytest.raises(SpecError, match=r"80 requests in a window, 53 by bad luck, .* to 1.4 or"):
+        _plan(_spec(loads=(), search=light, trial={"window_s": 1.0}))
+    for ample in ({"search": light | {"arrival": "constant"}}, {"trial": {"window_s": 1.4}}):
+        _plan(_spec(**{"loads": (), "search": light, "trial": {"window_s": 1.0}} | ample))
 
 
 def test_networks_are_levels() -> None:

@@ -59,6 +59,11 @@ def test_levels_are_computed() -> None:
         ("1 / (batch - 8) > 1", "batch=8", "division by zero"),
         ("precision == int8", "unknown name 'int8'", "quote"),
         ("open('/etc/passwd')", "unknown name 'open'", "quote text"),
+        ("batch = 8", "'batch = 8' (invalid syntax", "precision == 'int8'"),
+        ("True; batch > 8", "(invalid syntax", "precision == 'int8'"),
+        ("{'fp32': True}[precision]", "for precision=int8: it has no 'int8'", "expected a value"),
+        ("model[100] == 'x'", "string index out of range", "expected a value"),
+        ("[batch]", "neither a number nor text", "expected a value"),
         ("().__class__.__bases__", "cannot be computed", "expected a value"),
         ("'a' * 10 ** 9 == 'b'", "cannot be computed", "expected a value"),
     ],
@@ -71,3 +76,33 @@ def test_what_is_wrong_is_told(text: str, found: str, remedy: str) -> None:
     assert said.startswith("campaign.yaml, constraints[0]: found ")
     assert found in said
     assert remedy in said
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("-" * 900 + "1", "too deep"),
+        ("(" * 400 + "1" + ")" * 400, "too many nested parentheses"),
+        ("not " * 20000 + "True", "80004 characters"),
+        ("4000000 ** 4000000 > 1", "an exponent above 64"),
+        ("1 << 10000", "a number beyond"),
+        ("[[[[1] * 9999] * 9999] * 9999] * 9999 == 1", "take numbers"),
+        ("'%100000000000d' % 1 == 'b'", "take numbers"),
+        ("f'{batch:100000000000}' == 'b'", "not available"),
+        ("model.zfill(100000000000) == 'b'", "'.zfill' access not allowed"),
+        ("[batch for batch in [1]] == 1", "not available"),
+        ("list(model) == 1", "unknown name 'list'"),
+    ],
+)
+def test_nothing_takes_the_machines_memory_or_time(text: str, found: str) -> None:
+    """What nests deeply, grows without bound or loops is refused, as any other mistake."""
+    for _ in range(2):
+        with pytest.raises(SpecError) as wrong:
+            expression(text).holds(CELL)
+        assert found in str(wrong.value)
+
+
+def test_text_is_told_by_its_ends() -> None:
+    """Models of one kind are told by their names."""
+    assert expression("model.startswith('tcn')").holds(CELL)
+    assert not expression("model.endswith('_s')").holds(CELL)

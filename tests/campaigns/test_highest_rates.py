@@ -56,26 +56,39 @@ def test_a_rate_lies_where_its_block_says(capacities_hz: list[float]) -> None:
 
 
 def test_the_mean_is_geometric_with_student_s_interval() -> None:
-    """Over three blocks mean and interval are scipy's on logarithms of the rates that were kept."""
+    """Mean and lower end are of the rates that were kept, the upper end of those that failed."""
     one = _found({("ridge", None): (90.0, 140.0, 260.0)})["ridge"]
     kept = [block.kept_hz for block in one.blocks if block.kept_hz]
     assert len(kept) == 3
-    logs = np.log(kept)
+    failed = [block.failed_hz for block in one.blocks if block.failed_hz]
     assert one.mean is not None
     assert one.mean.value == pytest.approx(stats.gmean(kept))
-    reach = stats.t.ppf(0.975, 2) * np.std(logs, ddof=1) / np.sqrt(3)
-    bounds = np.exp([logs.mean() - reach, logs.mean() + reach])
+    bounds = []
+    for rates_hz, sign in ((kept, -1), (failed, 1)):
+        logs = np.log(rates_hz)
+        reach = stats.t.ppf(0.975, 2) * np.std(logs, ddof=1) / np.sqrt(3)
+        bounds.append(np.exp(logs.mean() + sign * reach))
     assert one.mean.bounds == pytest.approx(tuple(bounds))
     assert one.failed_hz == min(block.failed_hz for block in one.blocks if block.failed_hz)
 
 
-@pytest.mark.parametrize("blocks", [(150.0,), (150.0, 150.0, 150.0)])
-def test_blocks_that_do_not_differ_give_no_interval(blocks: tuple[float, ...]) -> None:
-    """One block, or some that stop at the same rate, say nothing of the scatter between blocks."""
-    one = _found({("ridge", None): blocks})["ridge"]
-    assert one.mean is not None
-    assert one.mean.low is None
-    assert "(" not in one.mean_text
+def test_blocks_that_do_not_differ_are_no_better_known_than_their_bracket() -> None:
+    """Some that stop at the same rate lie in one bracket; one alone has no interval of its mean."""
+    single, same = (_found({("ridge", None): (150.0,) * blocks})["ridge"] for blocks in (1, 3))
+    block = single.blocks[0]
+    assert single.bounds == same.bounds == pytest.approx((block.kept_hz, block.failed_hz))
+    assert single.mean is not None
+    assert single.mean.low is None
+    assert "(" not in single.mean_text
+    assert same.mean is not None
+    assert same.mean.bounds == same.bounds
+
+
+def test_an_open_side_has_no_end() -> None:
+    """What never failed may keep any rate, what kept none may keep none."""
+    found = _found({("fast", None): (5000.0, 200.0), ("slow", None): (1.0, 50.0)})
+    assert found["fast"].bounds[1] == np.inf
+    assert found["slow"].bounds[0] == 0
 
 
 def test_ends_of_the_range_leave_the_mean_open() -> None:

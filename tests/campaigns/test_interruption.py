@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,27 @@ def test_a_killed_campaign_resumes_without_repeating(spec: Path, tmp_path: Path)
         assert trials.loc[number, "started_at"] == started_at
     assert (trials["attempt"] == 1).sum() == TRIALS
     assert trials.index.is_unique
+
+
+def test_an_unfinished_campaign_is_reported_as_it_was_planned(tmp_path: Path) -> None:
+    """A constraint on a trace's rate holds in the report too, when the trace itself is gone."""
+    trace, path = tmp_path / "day.csv", tmp_path / "small.yaml"
+    trace.write_text("start_s,rate_hz\n0,150\n1,150\n")
+    text = SPEC.replace("arrival: poisson, rate_hz: 150", "arrival: trace, path: day.csv")
+    path.write_text(text + "constraints: [batch == 1 or rate_hz < 100]\n")
+    work = tmp_path / "small.campaign"
+    with running("run", path, "--out", tmp_path / "small", "--plain") as runner:
+        wait_for_trials(work / "journal.sqlite", 1, runner)
+        runner.kill()
+    trace.unlink()
+    joulery("report", work)
+    assert load(work / "snapshot").about.trials_planned == 4
+    journal = sqlite3.connect(work / "journal.sqlite")
+    with journal:
+        journal.execute("DELETE FROM fact WHERE name = 'trace_rates_hz'")
+    journal.close()
+    joulery("report", work)
+    assert load(work / "snapshot").about.trials_planned == TRIALS
 
 
 def test_resuming_with_a_changed_specification_is_refused(

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from joulery.campaigns.course import _schedules
 from joulery.campaigns.loads import (
     ClosedLoad,
     Load,
@@ -17,6 +22,9 @@ from joulery.campaigns.loads import (
     SteadyLoad,
 )
 from joulery.campaigns.schedule import ClosedSchedule, make_schedule, stream, warmup_load
+from joulery.campaigns.spec import parse_spec
+
+from .tiny import PLANNED, TinyWorkload
 
 rates = st.floats(min_value=0.5, max_value=2000.0)
 counts = st.integers(min_value=1, max_value=500)
@@ -34,6 +42,26 @@ def test_times_ascend_inside_the_stretch_and_samples_exist(
     assert np.all((schedule.intended_s >= 0) & (schedule.intended_s <= 2.0))
     assert len(schedule.samples) == len(schedule.intended_s)
     assert np.all((schedule.samples >= 0) & (schedule.samples < samples))
+
+
+def test_a_load_asks_the_same_wherever_it_stands(tmp_path: Path) -> None:
+    """Two campaigns that list their loads otherwise ask the same; another load, something else."""
+    spec = parse_spec(
+        {
+            "name": "tiny",
+            "scenarios": [{"scenario": "tiny", "factors": {"model": ["double"]}}],
+            "loads": [{"rate_hz": 50.0}, {"rate_hz": 60.0}],
+        }
+    )
+    workload = TinyWorkload(tmp_path)
+
+    def asked(**changes: Any) -> list[int]:
+        _, window = _schedules(replace(PLANNED, **changes), spec, workload)
+        return list(window.samples)
+
+    assert asked(load_index=0) == asked(load_index=1)
+    assert asked() != asked(load=SteadyLoad(rate_hz=50.5))[: len(asked())]
+    assert asked() != asked(repeat=2)
 
 
 @given(samples=counts)

@@ -98,6 +98,8 @@ def test_a_rate_that_is_kept_above_one_that_is_not_does_not_count() -> None:
         (None, 0.94, False),
         ("not_steady (medians 1, 9 ms)", 0.99, False),
         ("requests_failed (9 of 10); unstable (by 2)", 0.5, False),
+        ("too_few_requests (60 answered, 72 needed)", 1.0, None),
+        ("requests_failed (9 of 70); too_few_requests (61 answered, 72 needed)", 0.8, False),
         ("send_lag (p99 30 ms)", 0.99, None),
         ("not_steady (medians 1, 9 ms); generator_saturated (95 %)", 0.2, None),
         ("neighbours (2.00 s of CPU time used by others)", 0.2, None),

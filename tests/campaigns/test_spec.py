@@ -207,3 +207,107 @@ def test_loads_or_a_search(tmp_path: Path) -> None:
     for text in (GOOD.replace(load, ""), GOOD + search):
         with pytest.raises(SpecError, match="loads or search"):
             load_spec(_write(tmp_path, text))
+
+
+@pytest.mark.parametrize("head", ["<<: {include: 5}\n", "title: &b {include: 5}\n<<: *b\n"])
+def test_what_is_merged_has_a_line(tmp_path: Path, head: str) -> None:
+    """A mistake in keys that are merged is told by the line where they stand."""
+    with pytest.raises(SpecError) as caught:
+        load_spec(_write(tmp_path, f"{head}{GOOD}"))
+    assert caught.value.place == "line 1, include"
+
+
+def test_keys_beside_a_merge_win_and_have_their_own_line(tmp_path: Path) -> None:
+    """What stands beside merged keys wins over them, and is told by where it stands."""
+    merge = "<<: [{seed: 2},\n  {repeats: 0}]\n"
+    with pytest.raises(SpecError, match="line 2, repeats: found 0"):
+        load_spec(_write(tmp_path, f"{merge}{GOOD}"))
+    spec = load_spec(_write(tmp_path, f"{merge}repeats: 5\n{GOOD}"))
+    assert (spec.repeats, spec.seed) == (5, 2)
+    with pytest.raises(SpecError, match="line 3, repeats: found -1"):
+        load_spec(_write(tmp_path, f"{merge}repeats: -1\n{GOOD}"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("name: small", 'name: small\ninclude: ["a\\0b"]', "line 2, include[0]"),
+        (LOAD, '{arrival: trace, path: "a\\0b"}', "line 8, loads[0].path"),
+        ("trial:", 'networks: [{trace: "a\\0b"}]\ntrial:', "line 9, networks[0].trace"),
+        ("    factors:", '    data: "a\\0b"\n    factors:', "line 4, scenarios[0].data"),
+        ("name: small", 'name: small\ntitle: "\\ud800"', "line 2, title"),
+        ("name: small", 'name: small\n"\\ud800": 1', "line 2"),
+    ],
+)
+def test_characters_that_no_file_is_named_by_are_refused(
+    tmp_path: Path, old: str, new: str, place: str
+) -> None:
+    """A NUL or half a character is told where it stands, before any file is looked for."""
+    with pytest.raises(SpecError, match="the character") as caught:
+        load_spec(_write(tmp_path, GOOD.replace(old, new)))
+    assert caught.value.place == place
+
+
+_BOMB = "x0: &b0 [a, a, a, a, a, a, a, a, a]\n" + "".join(
+    f"x{level}: &b{level} [{', '.join([f'*b{level - 1}'] * 9)}]\n" for level in range(1, 10)
+)
+_MERGE_BOMB = "x0: &b0 {a: 1}\n" + "".join(
+    f"x{level}: &b{level} {{<<: [{', '.join([f'*b{level - 1}'] * 9)}]}}\n" for level in range(1, 10)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (_BOMB, "more than 50000 keys and items"),
+        (_MERGE_BOMB, "more than 50000 keys and items"),
+        ("&a [*a, *a]\n", "without end"),
+        ("&a {<<: *a}\n", "without end"),
+        ("[" * 60 + "]" * 60, "too deep"),
+        ("[" * 20000, "too deep"),
+        (GOOD + "#" * 200_000, "more than 200000 characters"),
+        (GOOD + f"seed: 0x{'f' * 5000}\n", "a number of 5002 digits"),
+        ("repeats: !!int ''\n", "not what its tag says"),
+        ("repeats: !!timestamp x\n", "not what its tag says"),
+        ("repeats: !!bool x\n", "not what its tag says"),
+        ("? !!str {=: include}\n: 5\n", "a key that is a list"),
+    ],
+)
+def test_files_made_to_go_on_for_ever_are_refused(tmp_path: Path, text: str, found: str) -> None:
+    """Aliases that multiply, endless nesting, and values that their tags do not fit."""
+    with pytest.raises(SpecError) as caught:
+        load_spec(_write(tmp_path, text))
+    assert found in str(caught.value)
+
+
+def test_files_that_include_others_again_and_again_are_refused(tmp_path: Path) -> None:
+    """Nine files each including the next one nine times would be read for ever."""
+    for level in range(9):
+        names = ", ".join([f"{level + 1}.yaml"] * 9)
+        (tmp_path / f"{level}.yaml").write_text(f"include: [{names}]\n")
+    (tmp_path / "9.yaml").write_text("seed: 1\n")
+    with pytest.raises(SpecError, match="more than 100 files"):
+        load_spec(tmp_path / "0.yaml")
+
+
+def test_a_link_to_itself_and_a_device_are_refused(tmp_path: Path) -> None:
+    """An included file that is none, or never ends, is named."""
+    (tmp_path / "loop.yaml").symlink_to("loop.yaml")
+    for name, words in (("loop.yaml", "symbolic links"), ("/dev/zero", "more than 200000")):
+        with pytest.raises(SpecError, match=words) as caught:
+            load_spec(_write(tmp_path, f"include: [{name}]\n{GOOD}"))
+        assert caught.value.subject.endswith(name)
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("repeats: 50000000", "<= 10000"),
+        ("subset: {hypercube: 1000000}", "<= 10000"),
+        ("slo: {latency_s: 1, percentile: 1.0e-320}", ">= 1e-06"),
+    ],
+)
+def test_numbers_have_bounds(tmp_path: Path, key: str, expected: str) -> None:
+    """What nobody could wait for, or compute with, is refused with the bound."""
+    with pytest.raises(SpecError, match=expected):
+        load_spec(_write(tmp_path, f"{GOOD}{key}\n"))

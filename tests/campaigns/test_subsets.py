@@ -9,6 +9,7 @@ from collections.abc import Hashable, Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyDOE3 import gsd
 
 from joulery.campaigns.subsets import fraction, hypercube
 
@@ -36,6 +37,49 @@ def test_a_fraction_is_balanced(reduction: int) -> None:
     chosen = fraction(FULL, reduction)
     assert len(chosen) == len(FULL) / reduction
     assert max(spread(FULL, chosen)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("sizes", "reduction"), [((3, 4, 2, 3), 2), ((3, 4, 2, 3), 3), ((4, 4, 4), 4), ((6, 3), 3)]
+)
+def test_a_fraction_is_the_subset_of_pydoe(sizes: tuple[int, ...], reduction: int) -> None:
+    """Where that one is balanced, no other is taken."""
+    cells: Cells = list(itertools.product(*map(range, sizes)))
+    chosen = [cells[place] for place in fraction(cells, reduction)]
+    assert chosen == sorted(map(tuple, gsd(list(sizes), reduction).tolist()))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "reduction", "least"),
+    [((4, 2, 2, 2), 4, 0), ((4, 2, 2), 4, 0), ((6, 4, 3, 2, 2, 2), 4, 0), ((5, 3, 2), 5, 1)],
+)
+def test_factors_of_few_levels_unbalance_no_other(
+    sizes: tuple[int, ...], reduction: int, least: int
+) -> None:
+    """Levels that are fewer than the fraction are placed so that those of others come alike."""
+    cells: Cells = list(itertools.product(*map(range, sizes)))
+    chosen = fraction(cells, reduction)
+    assert len(chosen) == len(cells) / reduction
+    assert max(spread(cells, chosen)) == least
+    assert chosen == fraction(cells, reduction)
+
+
+def test_a_factor_that_follows_from_another_takes_no_part() -> None:
+    """Levels that stand for others' neither unbalance a fraction nor make it larger."""
+    cells: Cells = [
+        (batch, min(batch, 4), load) for batch in (1, 2, 4, 8) for load in ("day", "night")
+    ]
+    chosen = [cells[place] for place in fraction(cells, 2)]
+    for column, each in ((0, 1), (2, 2)):
+        assert set(Counter(cell[column] for cell in chosen).values()) == {each}
+
+
+def test_a_rare_level_decides_on_the_subset() -> None:
+    """A level that but one combination has is in the fraction, whichever combination that is."""
+    common: Cells = list(itertools.product("abc", [1, 2, 4], ["day", "night"]))
+    for batch, load in itertools.product([1, 2, 4], ["day", "night"]):
+        cells = [*common, ("rare", batch, load)]
+        assert len(cells) - 1 in fraction(cells, 3)
 
 
 def test_pairs_of_levels_meet_in_a_fraction() -> None:

@@ -44,6 +44,7 @@ def _write(folder: Path, text: str) -> Path:
         ("arrival_s\n1\nnan\n", "line 3", "arrival_s nan, expected a finite number"),
         ("arrival_s\n1\ninf\n", "line 3", "arrival_s inf"),
         ("arrival_s\n-1\n2\n", "line 2", "arrival_s -1, expected a number >= 0"),
+        ("start_s,count\n0,1e308\n5,1\n", "line 2", "count 1e308, expected a number <= 1e+15"),
         ("arrival_s\n1\n3\n2\n", "line 4", "2 s after 3 s"),
         ("arrival_s\n1\nsoon\n", "line 3", "'soon', expected a number"),
         ("start_s,count\n0,1\n0,2\n", "line 3", "times that ascend"),
@@ -75,6 +76,8 @@ def test_a_missing_trace_is_named(tmp_path: Path) -> None:
     (tmp_path / "data" / "day.csv").write_bytes(b"\xff\xfe")
     with pytest.raises(SpecError, match="readable CSV"):
         load_spec(path)
+    with pytest.raises(SpecError, match="readable CSV"):
+        read_trace(tmp_path / "a\0b")
 
 
 def test_a_trace_is_part_of_the_campaigns_data(tmp_path: Path) -> None:
@@ -96,6 +99,7 @@ def test_a_recorded_specification_is_read_without_its_trace(tmp_path: Path) -> N
     [load] = again.loads
     assert isinstance(load, TraceLoad)
     assert load.rate_hz is None
+    assert (load.at(200.0).rate_hz, load.at(200.0).cut) == (200.0, None)
     assert Campaign(again, subject="x", out=tmp_path / "out").plan.trials
 
 

@@ -73,8 +73,22 @@ def test_impossible_questions_are_refused(probability: float) -> None:
         quantile(np.ones(10), probability)
     with pytest.raises(ValueError, match="between 0 and 1"):
         requests_needed(probability)
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(ValueError, match="numbers"):
         quantile(np.array([1.0, np.nan]), 0.5)
+
+
+def test_what_was_not_answered_is_later_than_all() -> None:
+    """A quantile among requests without an answer is infinite, one below them is as it would be."""
+    latencies_s = np.append(np.arange(1.0, 961.0), np.full(40, np.inf))
+    found = quantile(latencies_s, 0.9)
+    assert found is not None
+    assert found.value_s == 900
+    assert np.isfinite(found.high_s)
+    edge, beyond = quantile(latencies_s, 0.95), quantile(latencies_s, 0.98)
+    assert edge is not None
+    assert (edge.value_s, edge.high_s) == (950, np.inf)
+    assert beyond is not None
+    assert beyond.value_s == np.inf
 
 
 def test_no_latencies_no_quantile() -> None:

@@ -134,6 +134,8 @@ def test_a_trace_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "bad.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SpecError, match=r"bad\.csv.*expected a readable text file"):
         read_trace(tmp_path / "bad.csv")
+    with pytest.raises(SpecError, match="readable text"):
+        read_trace(tmp_path / "a\0b")
 
 
 def test_a_user_writes_conditions(tmp_path: Path) -> None:

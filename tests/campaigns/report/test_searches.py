@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
@@ -16,7 +17,7 @@ from joulery.campaigns.report.searches import rates_panel, search_answer
 from joulery.datasets.store import load
 
 from ..samples import write_synthetic
-from ..searched import SEARCH, Capacities, searched_records
+from ..searched import SEARCH, SPEC, Capacities, probe_rows, searched_records
 
 OBJECTIVE = "p90 ≤ 20 ms"
 CAPACITIES: Capacities = {
@@ -66,6 +67,25 @@ def test_sections_of_fixed_loads_are_left_out(folder: Path, name: str) -> None:
     for heading in ("Marginal means", "Main effects and interactions", "Sensitivity to"):
         assert heading not in text
     assert re.search(r"poisson \d+(\.\d+)? Hz, lan", text), "probes are listed with their network"
+
+
+def test_brackets_that_touch_are_not_told_apart() -> None:
+    """Two rates of which one may be the other have no winner, in however many blocks."""
+
+    def answer(*capacities_hz: float) -> str:
+        models = zip(("ridge", "mlp"), capacities_hz, strict=True)
+        rows = pd.DataFrame(probe_rows({(model, None): (hz,) * 3 for model, hz in models}))
+        return search_answer(highest_rates(rows, SPEC), OBJECTIVE, None)
+
+    edge_hz = next(
+        block.failed_hz
+        for one in highest_rates(pd.DataFrame(probe_rows({("ridge", None): (150.0,)})), SPEC)
+        for block in one.blocks
+    )
+    assert edge_hz is not None
+    told = "; 1 other cannot be told apart from it"
+    assert answer(edge_hz * 1.001, edge_hz / 1.001).endswith(f"the highest of 2{told}.")
+    assert answer(edge_hz * 1.5, edge_hz / 1.001).endswith("the highest of 2.")
 
 
 def test_the_figure_has_each_block_and_is_valid_plotly(
