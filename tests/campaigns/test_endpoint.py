@@ -143,8 +143,8 @@ def test_a_model_that_answers_something_else(tmp_path: Path) -> None:
     with _answering(answers) as url:
         (tmp_path / "foreign.yaml").write_text(CAMPAIGN.format(url=url))
         done = joulery("run", tmp_path / "foreign.yaml", "--out", tmp_path / "o", "--plain", code=1)
-    assert "found outputs odd [" in done.stderr
-    assert "expected what models of traffic_prediction answer" in done.stderr
+    assert "found outputs odd [" in done.stdout
+    assert "expected what models of traffic_prediction answer" in done.stdout
 
 
 @pytest.mark.parametrize("factor", ["precision: [fp32, int8]", "batch: [1, 8]", "threads: [1, 2]"])
