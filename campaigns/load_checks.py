@@ -89,12 +89,13 @@ def _check_rate(
     needed = requests_needed(spec.slo.percentile)
     longest_s = max(spec.trial.window_s, spec.trial.warmup_max_s)
     expected = rate_hz * spec.trial.window_s
-    if expected - spread * math.sqrt(expected) < needed:
+    fewest = expected - spread * math.sqrt(expected)
+    if fewest < needed:
         raise SpecError(
             subject,
             place=place,
             found=f"{expected:g} requests in a window"
-            + (f", {expected - spread * math.sqrt(expected):.0f} by bad luck" if spread else ""),
+            + (f", {fewest:.0f} by bad luck" if spread else ""),
             expected=f"at least {needed}, for an interval of the "
             f"{100 * spec.slo.percentile:g}th percentile",
             remedy=f"set trial.window_s to {_roomy(needed, spread) / rate_hz:.2g} or more, "
