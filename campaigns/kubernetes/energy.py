@@ -46,7 +46,7 @@ _OWN = (
     "outcome",
     "provenance",
 )
-"""Labels that the exporter gives; what servers add, such as `replica`, makes doubles."""
+"""Labels that tell series apart; names may follow later, and servers add some, as `replica`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,12 +160,16 @@ def _by_cycle(series: Sequence[Series]) -> list[Series]:
 
 
 def _once(series: Sequence[Series]) -> list[Series]:
-    """Return each series once, that with most samples: two servers may tell the same."""
+    """Return each series once, with all that is told of it.
+
+    Two servers may tell the same, and a pod is told of without a name until its node has its log
+    folder: what a cycle left is one value under whatever labels it was stored.
+    """
     found: dict[tuple[str | None, ...], Series] = {}
     for one in series:
         key = (one.name, *(one.labels.get(name) for name in _OWN))
-        if key not in found or len(one.samples) > len(found[key].samples):
-            found[key] = one
+        samples = dict(found[key].samples) | dict(one.samples) if key in found else one.samples
+        found[key] = Series(labels=one.labels, samples=tuple(sorted(dict(samples).items())))
     return list(found.values())
 
 

@@ -15,6 +15,7 @@ from ...errors import TrialError
 __all__ = ["Prometheus", "Series"]
 
 _LONGEST_S = 30.0
+_CLOCK_ANSWERS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +89,14 @@ class Prometheus:
     def clock_error_s(self) -> float:
         """Return how far its clock may be from ours: what it differs, and what that is unsure by.
 
+        Of a few answers the quickest says most; a busy machine delays some.
+
         Raises:
             TrialError: When the server does not answer as one.
         """
+        return min(self._clock_error_once_s() for _ in range(_CLOCK_ANSWERS))
+
+    def _clock_error_once_s(self) -> float:
         before_s = time.time()
         told_s = float(self._result("time()")[1])
         after_s = time.time()

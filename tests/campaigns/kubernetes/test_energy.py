@@ -116,6 +116,19 @@ def test_servers_that_tell_the_same_twice(known: Known) -> None:
     assert _measured(known, twice) == _measured(known, told)
 
 
+def test_a_pod_whose_name_came_later(known: Known) -> None:
+    """Samples from before the log folder told its name are the same counter's."""
+    told = _told(known)
+    parts = [(slice(0, -8), {"pod": ""}), (slice(-8, None), {"pod": "steady-0", "namespace": "a"})]
+    split = [
+        replace(one, labels={**one.labels, **labels}, samples=one.samples[some])
+        for some, labels in parts
+        for one in told
+    ]
+    assert len(split[0].samples) > 8
+    assert _measured(known, split) == _measured(known, told)
+
+
 def test_a_pod_that_came_too_late(known: Known) -> None:
     """Of a pod that is told of since the middle of a window nothing is said."""
     found = _measured(known, _told(known, "late"), before_end_s=200.0)
