@@ -44,7 +44,8 @@ repeats: {repeats}
 trial: {{idle_s: 0.5, warmup_round_s: 0.5, warmup_max_s: 2, window_s: {window_s}}}
 slo: {{latency_s: 0.2, percentile: 0.5}}
 limits:
-  {{send_lag_p99_s: 0.5, steady_ratio: 5, subwindow_cv_ratio: 5, link_late_ratio: 0.9, retries: 0}}
+  {{send_lag_p99_s: 0.5, steady_ratio: 5, subwindow_cv_ratio: 5, link_late_ratio: 0.9,
+   retries: {retries}}}
 """
 
 
@@ -81,6 +82,7 @@ def spec(
         models="seasonal_zscore, autoencoder",
         node="this",
         repeats=2,
+        retries=0,
         window_s=_WINDOW_S,
         networks=[],
     )
@@ -91,11 +93,19 @@ def spec(
 
 @pytest.fixture(scope="module")
 def measured(spec: Spec, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Run the campaign once."""
+    """Run the campaign once, as users would: what a busy machine spoils is measured again."""
     out = tmp_path_factory.mktemp("campaign") / "out"
-    joulery("run", spec.write(), "--out", out, "--plain")
+    joulery("run", spec.write(retries=1), "--out", out, "--plain")
     assert verify(out) == []
     return load(out)
+
+
+def _valid(measured: Dataset) -> pd.DataFrame:
+    """Return the valid trials: as many as were planned, whatever tries it took."""
+    trials = measured.trials
+    found = trials[trials["verdict"] == "valid"]
+    assert len(found) == _TRIALS, list(trials["reasons"])
+    return found
 
 
 def _left(cluster: Cluster, namespace: str, name: str = _NAME) -> list[str]:
@@ -111,8 +121,7 @@ def test_each_trial_is_a_pod_of_its_own(
     measured: Dataset, cluster: Cluster, service_image: str
 ) -> None:
     """Rows join latency and quality with the pod, its node, image and versions."""
-    trials = measured.trials
-    assert list(trials["verdict"]) == ["valid"] * _TRIALS, list(trials["reasons"])
+    trials = _valid(measured)
     assert trials["pod_uid"].nunique() == _TRIALS
     [node] = cluster.get("nodes")["items"]
     assert set(trials["node"]) == {"this"}
@@ -129,7 +138,7 @@ def test_each_trial_is_a_pod_of_its_own(
 
 def test_energy_is_the_exporters(measured: Dataset) -> None:
     """Every trial has the joules of its pod and node, with provenance and an interval."""
-    trials = measured.trials
+    trials = _valid(measured)
     for stem in ("service_energy", "inference_energy", "device_energy"):
         low_j, value_j, high_j = (trials[f"{stem}{end}_j"] for end in ("_low", "", "_high"))
         assert (value_j > 0).all(), stem
@@ -140,7 +149,7 @@ def test_energy_is_the_exporters(measured: Dataset) -> None:
     assert (trials["device_energy_j"] > trials["service_energy_j"]).all()
     assert (trials["service_cpu_s"] > 0).all()
     assert set(measured.energy["phase"]) == {"window"}
-    assert set(measured.energy["trial"]) == set(trials["trial"])
+    assert set(trials["trial"]) <= set(measured.energy["trial"])
 
 
 def _window_start_s(energy: pd.DataFrame, prometheus: Prometheus) -> float:
@@ -162,7 +171,7 @@ def test_the_truth_lies_in_the_interval(
     measured: Dataset, prometheus: Prometheus, truth: Truth
 ) -> None:
     """What the sensor knows that each pod drew in its window is what the dataset says."""
-    for _, trial in measured.trials.iterrows():
+    for _, trial in _valid(measured).iterrows():
         energy = measured.energy[measured.energy["trial"] == trial["trial"]]
         start_s = _window_start_s(energy, prometheus)
         end_s = start_s + trial["window_s"]
