@@ -48,6 +48,12 @@ class RequestField:
     unit: str = "1"
 
 
+NETWORK_PRECISIONS = ("fp32", "int8", "mixed")
+"""Of networks with exits."""
+SMALLEST_PRECISIONS = (*NETWORK_PRECISIONS, "int8_dynamic")
+"""Of the smallest of each family: one more of all would make what ships too large."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFamily:
     """One model a scenario offers.

@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from ...errors import SpecError
+from .base import SMALLEST_PRECISIONS
 
 __all__ = ["filled_card"]
 
@@ -27,7 +28,6 @@ _Key = tuple[str, str, str]
 
 _ASKED = re.compile(r"(<!-- table: (.*?) -->\n).*?(<!-- end -->)", re.DOTALL)
 _KINDS = ("alone", "exits", "thresholds", "references")
-_PRECISIONS = ("fp32", "int8", "mixed")
 
 
 def filled_card(
@@ -134,8 +134,8 @@ def _kind(key: _Key) -> str:
 
 def _is_meant(key: _Key, only: Sequence[str]) -> bool:
     """Return whether a configuration is of the precision and by the exit that are asked for."""
-    precisions = [one for one in only if one in _PRECISIONS]
-    places = [one for one in only if one not in _PRECISIONS]
+    precisions = [one for one in only if one in SMALLEST_PRECISIONS]
+    places = [one for one in only if one not in SMALLEST_PRECISIONS]
     return (not precisions or key[1] in precisions) and (not places or key[2] in places)
 
 

@@ -18,10 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .base import NETWORK_PRECISIONS
 from .cascade import FEATURES, cascade
 from .exits import CONFIDENCE
 from .graphs import run
 from .quantise import quantise
+from .quantise_dynamic import quantise_dynamically
 
 __all__ = ["ExitNetwork", "Stage", "precisions", "seeded", "train"]
 
@@ -142,13 +144,15 @@ def precisions(
     answers: Sequence[str],
     *,
     name: str,
+    wanted: Sequence[str] = NETWORK_PRECISIONS,
     free_axes: Sequence[int] = (),
 ) -> dict[str, onnx.ModelProto]:
-    """Return a trained network as ONNX models: `fp32`, `int8` and `mixed`.
+    """Return a trained network as ONNX models by precision.
 
     In `int8` all convolutions of the stages' bodies are quantised but the first: it sees the few
     channels of the raw inputs, and integers take longer for it. In `mixed` the first two stay
-    float, whichever stage they are in.
+    float, whichever stage they are in. `int8_dynamic` has the layers of `int8`, and scales them
+    while it runs.
 
     Args:
         network: Trained.
@@ -156,29 +160,31 @@ def precisions(
             order in which the first stage takes them; int8 ranges are learned from them.
         answers: Names of the answers, in the order in which heads give them.
         name: Of the model.
+        wanted: The precisions.
         free_axes: Axes of the inputs that may have any length, beside axis 0.
     """
     given = {key: value[:_CALIBRATION_ROWS] for key, value in inputs.items()}
-    floats = []
-    stages: dict[str, list[onnx.ModelProto]] = {precision: [] for precision in _LEFT}
+    stages: dict[str, list[onnx.ModelProto]] = {precision: [] for precision in wanted}
     before = 0
     for number, stage in enumerate(network.stages, start=1):
         assert isinstance(stage, Stage)
         is_last = number == len(network.stages)
         model = _exported(stage, given, answers, is_last=is_last, free_axes=free_axes)
-        floats.append(model)
-        for precision, left in _LEFT.items():
-            stages[precision].append(quantise(model, given, _BODY, leave=max(left - before, 0)))
+        for precision, found in stages.items():
+            leave = max(_LEFT.get(precision, 0) - before, 0)
+            if precision == "fp32":
+                found.append(model)
+            elif precision == "int8_dynamic":
+                found.append(quantise_dynamically(model, _BODY, leave=leave))
+            else:
+                found.append(quantise(model, given, _BODY, leave=leave))
         before += sum(isinstance(one, nn.Conv1d | nn.Conv2d) for one in stage.body.modules())
         if not is_last:
             given = {"before": run(model, given)[FEATURES]}
-    return {
-        "fp32": cascade(floats, name=name),
-        **{precision: cascade(ints, name=name) for precision, ints in stages.items()},
-    }
+    return {precision: cascade(found, name=name) for precision, found in stages.items()}
 
 
-_LEFT = {"int8": 1, "mixed": 2}
+_LEFT = {"int8": 1, "mixed": 2, "int8_dynamic": 1}
 """How many of a network's convolutions stay float, from the first on."""
 
 _BODY = "/body/"

@@ -1,7 +1,7 @@
 """Turn a float model into an int8 one: static ranges, per-channel weights, QDQ form.
 
-Static, because a dynamic scale depends on what else is in the batch: answers would then differ
-with the load. Ranges come from training windows only.
+Ranges come from training windows only, and answers do not depend on what else is in the batch;
+`quantise_dynamic` is without ranges.
 
 Activations are unsigned and weights signed (U8S8), with seven bits a weight. ONNX Runtime's x86
 kernels take unsigned activations; signed ones, its default, are converted at every convolution,

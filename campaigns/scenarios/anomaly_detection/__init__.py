@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from ..base import Figure, ModelFamily, RequestField, Scenario
+from ..base import (
+    NETWORK_PRECISIONS,
+    SMALLEST_PRECISIONS,
+    Figure,
+    ModelFamily,
+    RequestField,
+    Scenario,
+)
 from .workload import AnomalyWorkload, prepare_workload
 
 __all__ = ["AnomalyDetection"]
@@ -28,7 +35,7 @@ class AnomalyDetection(Scenario):
             ModelFamily(
                 name=f"exit_autoencoder_{size}",
                 title=f"Early-exit autoencoder, {title}",
-                precisions=("fp32", "int8", "mixed"),
+                precisions=SMALLEST_PRECISIONS if size == "s" else NETWORK_PRECISIONS,
                 exits=3,
             )
             for size, title in (

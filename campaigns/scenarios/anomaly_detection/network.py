@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..base import NETWORK_PRECISIONS, SMALLEST_PRECISIONS
 from ..confidence import Gate
 from ..early_exit import ExitNetwork, precisions, seeded, train
 from ..graphs import with_metadata
@@ -53,15 +54,17 @@ class Size:
         name: Of the model.
         channels: Of the stages, the same within each.
         pruned_from: The network, before it in the list, that it is cut out of; `None`: of none.
+        precisions: In which it is written.
     """
 
     name: str
     channels: tuple[int, int, int]
     pruned_from: str | None = None
+    precisions: tuple[str, ...] = NETWORK_PRECISIONS
 
 
 NETWORKS = (
-    Size(name="exit_autoencoder_s", channels=(8, 24, 48)),
+    Size(name="exit_autoencoder_s", channels=(8, 24, 48), precisions=SMALLEST_PRECISIONS),
     Size(name="exit_autoencoder_m", channels=(12, 32, 72)),
     Size(name="exit_autoencoder_l", channels=(16, 48, 96)),
     Size(name="exit_autoencoder_pruned", channels=(12, 32, 72), pruned_from="exit_autoencoder_l"),
@@ -130,7 +133,9 @@ def fit_networks(
                 "slot": fitted.slots[:, None],
             }
             some = {name: array[:: max(1, len(array) // 256)] for name, array in given.items()}
-            exported = precisions(network, some, ["score", "alarm"], name=size.name)
+            exported = precisions(
+                *(network, some, ["score", "alarm"]), name=size.name, wanted=size.precisions
+            )
         for precision, model in exported.items():
             about = {
                 "model": size.name,

@@ -5,12 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from ..base import Figure, ModelFamily, RequestField, Scenario
+from ..base import (
+    NETWORK_PRECISIONS,
+    SMALLEST_PRECISIONS,
+    Figure,
+    ModelFamily,
+    RequestField,
+    Scenario,
+)
 from .workload import CLASSICAL, FusionWorkload, prepare_workload
 
 __all__ = ["SensorFusion"]
 
-_NETWORK_PRECISIONS = ("fp32", "int8", "mixed")
 _EXITS = 3
 _UNDER = {
     "complete": "both sensors",
@@ -20,8 +26,10 @@ _UNDER = {
 }
 
 
-def _network(name: str, title: str) -> ModelFamily:
-    return ModelFamily(name=name, title=title, precisions=_NETWORK_PRECISIONS, exits=_EXITS)
+def _network(
+    name: str, title: str, precisions: tuple[str, ...] = NETWORK_PRECISIONS
+) -> ModelFamily:
+    return ModelFamily(name=name, title=title, precisions=precisions, exits=_EXITS)
 
 
 class SensorFusion(Scenario):
@@ -35,7 +43,7 @@ class SensorFusion(Scenario):
     )
     models: ClassVar[tuple[ModelFamily, ...]] = (
         *CLASSICAL,
-        _network("fusion_s", "Intermediate fusion, small"),
+        _network("fusion_s", "Intermediate fusion, small", SMALLEST_PRECISIONS),
         _network("fusion_pruned", "Intermediate fusion, large, pruned"),
         _network("fusion_m", "Intermediate fusion, medium"),
         _network("late_fusion_m", "Late fusion, medium"),

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..base import NETWORK_PRECISIONS, SMALLEST_PRECISIONS
 from ..confidence import MaxProbability, Unfitted
 from ..early_exit import ExitNetwork, Stage, precisions, seeded, train
 from ..graphs import with_metadata
@@ -64,16 +65,18 @@ class Size:
         late: Whether sensors stay apart.
         pruned_from: The larger network, earlier in the list, whose channels it keeps the most
             important of; it is then trained a little more.
+        precisions: In which it is written.
     """
 
     name: str
     channels: tuple[int, int, int]
     late: bool = False
     pruned_from: str | None = None
+    precisions: tuple[str, ...] = NETWORK_PRECISIONS
 
 
 NETWORKS = (
-    Size(name="fusion_s", channels=(8, 40, 64)),
+    Size(name="fusion_s", channels=(8, 40, 64), precisions=SMALLEST_PRECISIONS),
     Size(name="fusion_m", channels=(8, 56, 96)),
     Size(name="fusion_l", channels=(12, 80, 128)),
     Size(name="late_fusion_m", channels=(8, 32, 48), late=True),
@@ -122,7 +125,11 @@ def fit_networks(
                 _train(network, fitted, cut, generator, share, rate=_TUNED_RATE)
             _settle(network, held, cut)
             given = _mixed_conditions(fitted, cut)
-            exported = precisions(network, given, ["probabilities", "label"], name=size.name)
+            exported = precisions(
+                *(network, given, ["probabilities", "label"]),
+                name=size.name,
+                wanted=size.precisions,
+            )
         for precision, model in exported.items():
             about = {"model": size.name, "precision": precision, "scenario": "sensor_fusion"}
             about |= {"classes": ",".join(classes), "training_data_sha256": sha256}

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..base import NETWORK_PRECISIONS, SMALLEST_PRECISIONS
 from ..confidence import Gate, Unfitted
 from ..early_exit import ExitNetwork, Stage, precisions, seeded, train
 from ..graphs import with_metadata
@@ -52,15 +53,17 @@ class Size:
         name: In specifications.
         channels: Of the layers of each stage.
         pruned_from: The wider network, listed before it, whose most important channels it takes.
+        precisions: In which it is written.
     """
 
     name: str
     channels: tuple[int, int, int]
     pruned_from: str | None = None
+    precisions: tuple[str, ...] = NETWORK_PRECISIONS
 
 
 SIZES = (
-    Size(name="tcn_s", channels=(8, 24, 32)),
+    Size(name="tcn_s", channels=(8, 24, 32), precisions=SMALLEST_PRECISIONS),
     Size(name="tcn_m", channels=(12, 40, 64)),
     Size(name="tcn_l", channels=(16, 64, 96)),
     Size(name="tcn_pruned", channels=(12, 40, 64), pruned_from="tcn_l"),
@@ -128,7 +131,9 @@ def fit_networks(
             _train(network, windows, generator, epochs)
             _settle(network, windows)
             given = {"history": windows.histories[: windows.fitted : 4]}
-            exported = precisions(network, given, ["forecast", "quantiles"], name=size.name)
+            exported = precisions(
+                *(network, given, ["forecast", "quantiles"]), name=size.name, wanted=size.precisions
+            )
         for precision, model in exported.items():
             about = {"model": size.name, "precision": precision, "scenario": "traffic_prediction"}
             models[size.name, precision] = with_metadata(

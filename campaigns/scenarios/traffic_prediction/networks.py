@@ -8,22 +8,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..base import ModelFamily
+from ..base import NETWORK_PRECISIONS, SMALLEST_PRECISIONS, ModelFamily
 from ..fitted import check_torch, fitted_folder
 from ..series import Table
 from .split import training_part
 
 __all__ = ["NETWORKS", "OwnNetworks"]
 
-_PRECISIONS = ("fp32", "int8", "mixed")
-
 NETWORKS = tuple(
-    ModelFamily(name=name, title=title, precisions=_PRECISIONS, exits=3)
-    for name, title in (
-        ("tcn_s", "Temporal convolution network, small"),
-        ("tcn_m", "Temporal convolution network, medium"),
-        ("tcn_l", "Temporal convolution network, large"),
-        ("tcn_pruned", "Temporal convolution network, pruned from large to medium"),
+    ModelFamily(name=name, title=title, precisions=precisions, exits=3)
+    for name, title, precisions in (
+        ("tcn_s", "Temporal convolution network, small", SMALLEST_PRECISIONS),
+        ("tcn_m", "Temporal convolution network, medium", NETWORK_PRECISIONS),
+        ("tcn_l", "Temporal convolution network, large", NETWORK_PRECISIONS),
+        (
+            "tcn_pruned",
+            "Temporal convolution network, pruned from large to medium",
+            NETWORK_PRECISIONS,
+        ),
     )
 )
 

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import ClassVar
 
 from ....errors import SpecError
-from ..base import Figure, ModelFamily, OwnModel, RequestField, Scenario
+from ..base import (
+    NETWORK_PRECISIONS,
+    SMALLEST_PRECISIONS,
+    Figure,
+    ModelFamily,
+    OwnModel,
+    RequestField,
+    Scenario,
+)
 from ..fitted import model_file
 from ..model_hash import model_sha256
 from .clips import judged_footage
@@ -15,7 +23,6 @@ from .workload import FIGURES, REQUEST_FIELDS, SHIPPED_MODELS, VideoWorkload
 
 __all__ = ["VideoAnalytics"]
 
-_PRECISIONS = ("fp32", "int8", "mixed")
 _REFERENCE = ("detector_l", "fp32")
 """What stands in for ground truth where there is none."""
 
@@ -35,10 +42,10 @@ class VideoAnalytics(Scenario):
     models: ClassVar[tuple[ModelFamily, ...]] = tuple(
         ModelFamily(name=name, title=title, precisions=precisions, exits=3, is_detector=True)
         for name, title, precisions in (
-            ("detector_s", "Small detector", _PRECISIONS),
-            ("detector_m", "Medium detector", _PRECISIONS),
+            ("detector_s", "Small detector", SMALLEST_PRECISIONS),
+            ("detector_m", "Medium detector", NETWORK_PRECISIONS),
             ("detector_pruned", "Large detector, pruned", ("fp32", "int8")),
-            ("detector_l", "Large detector", _PRECISIONS),
+            ("detector_l", "Large detector", NETWORK_PRECISIONS),
         )
     )
     figures: ClassVar[tuple[Figure, ...]] = FIGURES

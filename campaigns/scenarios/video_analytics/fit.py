@@ -24,7 +24,6 @@ from .matching import frame_f1
 from .network import (
     PRUNED,
     PRUNED_FROM,
-    PRUNED_PRECISIONS,
     PRUNED_SIZE,
     SIZES,
     Size,
@@ -75,13 +74,12 @@ def fit_networks(
             network = detector(size)
             fit(network, learned, size.rounds, generator=generator)
             settle(network, settled)
-            models.update(exported(network, learned, name, sha256))
+            models.update(exported(network, learned, name, sha256, size.precisions))
             if name == PRUNED_FROM:
                 thin = pruned(network, PRUNED_SIZE)
                 fit(thin, learned, PRUNED_SIZE.rounds, generator=generator, rate=_RATE / 2)
                 settle(thin, settled)
-                written = exported(thin, learned, PRUNED, sha256)
-                models.update({key: written[key] for key in written if key[1] in PRUNED_PRECISIONS})
+                models.update(exported(thin, learned, PRUNED, sha256, PRUNED_SIZE.precisions))
     return models
 
 
@@ -151,12 +149,14 @@ def f1_of(answer: Sequence[torch.Tensor], truths: Sequence[FrameTruth]) -> NDArr
 
 
 def exported(
-    network: ExitNetwork, learned: Samples, name: str, sha256: str
+    network: ExitNetwork, learned: Samples, name: str, sha256: str, wanted: Sequence[str]
 ) -> dict[tuple[str, str], onnx.ModelProto]:
     """Return a fitted detector as ONNX models by (model, precision)."""
     order = np.random.default_rng(_SEED).permutation(len(learned.frames))[:256]
     images = image_of(torch.from_numpy(learned.frames[order])).numpy()
-    cascades = precisions(network, {IMAGE: images}, _ANSWERS, name=name, free_axes=(2, 3))
+    cascades = precisions(
+        *(network, {IMAGE: images}, _ANSWERS), name=name, wanted=wanted, free_axes=(2, 3)
+    )
     network.eval()  # writing its last stage leaves that one as for training
     models = {}
     for precision, model in cascades.items():

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..base import NETWORK_PRECISIONS, SMALLEST_PRECISIONS
 from ..confidence import Unfitted
 from ..early_exit import ExitNetwork, Stage
 from .matching import COUNTED_SCORE
 from .scenes import CLASSES
 
 __all__ = [
-    "PRUNED", "PRUNED_FROM", "PRUNED_PRECISIONS", "PRUNED_SIZE", "SIZES", "SLOTS", "Head", "Size",
+    "PRUNED", "PRUNED_FROM", "PRUNED_SIZE", "SIZES", "SLOTS", "Head", "Size",
     "Summary", "detector", "image_of", "loss",
 ]  # fmt: skip
 
@@ -43,23 +44,34 @@ class Size:
             halve the image.
         hidden: Channels of a head.
         rounds: How often each training frame is seen.
+        precisions: In which it is written.
     """
 
     stages: tuple[tuple[int, ...], ...]
     hidden: int
     rounds: int
+    precisions: tuple[str, ...] = NETWORK_PRECISIONS
 
 
 SIZES: Mapping[str, Size] = {
-    "detector_s": Size(stages=((8, 12, 24, 24, 24), (32, 32), (40, 40, 40)), hidden=16, rounds=6),
+    "detector_s": Size(
+        stages=((8, 12, 24, 24, 24), (32, 32), (40, 40, 40)),
+        hidden=16,
+        rounds=6,
+        precisions=SMALLEST_PRECISIONS,
+    ),
     "detector_m": Size(stages=((8, 14, 28, 28, 28), (36, 36), (40, 40)), hidden=24, rounds=6),
     "detector_l": Size(stages=((10, 20, 36, 36, 36), (44, 44, 44), (48, 48)), hidden=32, rounds=6),
 }
 """Cheapest first."""
 PRUNED = "detector_pruned"
 PRUNED_FROM = "detector_l"
-PRUNED_PRECISIONS = ("fp32", "int8")
-PRUNED_SIZE = Size(stages=((8, 14, 26, 26, 26), (32, 32, 32), (36, 36)), hidden=32, rounds=2)
+PRUNED_SIZE = Size(
+    stages=((8, 14, 26, 26, 26), (32, 32, 32), (36, 36)),
+    hidden=32,
+    rounds=2,
+    precisions=("fp32", "int8"),
+)
 """What is left of it, and how often it sees each frame again."""
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from joulery.campaigns.scenarios.base import SMALLEST_PRECISIONS
 from joulery.campaigns.scenarios.confidence import Gate
 from joulery.campaigns.scenarios.early_exit import ExitNetwork, Stage, seeded
 from joulery.campaigns.scenarios.slim import slimmed
@@ -65,7 +66,7 @@ def tiny(learned: Samples) -> ExitNetwork:
 @pytest.fixture(scope="module")
 def models(tiny: ExitNetwork, learned: Samples) -> dict[tuple[str, str], onnx.ModelProto]:
     """Return it as ONNX models."""
-    return fit.exported(tiny, learned, "tiny", "none")
+    return fit.exported(tiny, learned, "tiny", "none", SMALLEST_PRECISIONS)
 
 
 @lru_cache(maxsize=8)
@@ -174,7 +175,7 @@ def test_graphs_answer_as_pytorch_does(
             np.testing.assert_allclose(said["boxes"][used], expected[used], atol=0.05)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8", "mixed"])
+@pytest.mark.parametrize("precision", SMALLEST_PRECISIONS)
 def test_answers_do_not_depend_on_the_batch(
     learned: Samples, models: dict[tuple[str, str], onnx.ModelProto], precision: str
 ) -> None:
