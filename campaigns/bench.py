@@ -16,7 +16,7 @@ from ..profiler.sources import Discovery, Kind
 from ..profiler.work import ProcessGroup
 from .cool_down import CoolDown, Gauge, Power, Temperature
 from .generator import LoadGenerator
-from .imposed.frequency import Frequencies
+from .imposed.machine import Machine
 from .imposed.spec import EnvironmentSpec
 from .kubernetes.stage import Stage
 from .scenarios.base import Workload
@@ -51,7 +51,7 @@ class Bench:
         surroundings: Reads heat and clocks of this machine.
         cool_down: Waits until it has come to rest.
         power_w: Watches the measured power for a moment; `None` where it is only estimated.
-        frequencies: Sets those of this machine's CPUs.
+        machine: What is changed on this machine for a trial.
     """
 
     meter: EnergyMeter
@@ -64,7 +64,7 @@ class Bench:
     surroundings: Surroundings
     cool_down: CoolDown
     power_w: Callable[[], float | None] | None
-    frequencies: Frequencies
+    machine: Machine
     _tuned: dict[Hashable, dict[Kind, PowerModel]] = field(default_factory=dict)
 
     def models_in(self, environment: EnvironmentSpec | None) -> dict[Kind, PowerModel]:
@@ -99,7 +99,7 @@ class Bench:
 def open_bench(
     found: Discovery,
     workloads: Mapping[str, Workload],
-    frequencies: Frequencies,
+    machine: Machine,
     *,
     processes: int = 1,
     stages: Mapping[str, Stage] | None = None,
@@ -113,7 +113,7 @@ def open_bench(
     Args:
         found: The energy sources.
         workloads: Data and models by scenario.
-        frequencies: Sets those of this machine's CPUs.
+        machine: What is changed on this machine for a trial.
         processes: How many processes send the load.
         stages: Where in a cluster services go, by scenario.
         host: Where temperatures are looked for; this machine if not given.
@@ -137,7 +137,7 @@ def open_bench(
             surroundings=Surroundings(host or Host(), found),
             cool_down=CoolDown(),
             power_w=_watch(meter, found),
-            frequencies=frequencies,
+            machine=machine,
         )
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import TypeAdapter
+
 from .. import __version__
 from ..datasets.store import About
 from ..errors import SpecError
@@ -163,7 +165,8 @@ class Campaign:
             "spec": self._recorded_spec(),
             "data": {name: workload.sha256 for name, workload in workloads.items()}
             | {source["scenario"]: source["sha256"] for source in self.trace_sources()},
-            "networks": [dataclasses.asdict(network) for network in self.networks],
+            # As the journal will tell it: tuples are lists there.
+            "networks": TypeAdapter(tuple[Conditions, ...]).dump_python(self.networks, mode="json"),
             "cpus": self.cpus,
         }
 

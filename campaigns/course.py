@@ -49,7 +49,7 @@ def observe(
     started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
     phase("start")
     with (
-        impose(planned, bench.frequencies) as imposed,
+        impose(planned, bench.machine.frequencies) as imposed,
         service_of(planned, spec, part, bench) as service,
         network(planned, spec, service, bench) as link,
     ):

@@ -18,7 +18,7 @@ from .expressions import Expression
 from .imposed.spec import EnvironmentSpec
 from .load_checks import check_generator, check_loads
 from .network.conditions import Conditions
-from .places import check_environments, check_networks
+from .places import check_environments, check_kernel_networks, check_networks
 from .scenarios.base import Scenario
 from .search import RateSearch, steps
 from .spec import CampaignSpec, Load, Subset
@@ -150,6 +150,7 @@ def plan_trials(
     check_loads(spec, subject)
     check_generator(spec, subject, cpus)
     check_networks(spec, subject)
+    check_kernel_networks(spec, subject)
     check_environments(spec, subject)
     once([one.name for one in networks], subject, "networks")
     once([one.name for one in spec.environments], subject, "environments")

@@ -5,7 +5,13 @@ from __future__ import annotations
 from ..errors import SpecError
 from .spec import CampaignSpec, Factors, ScenarioSpec
 
-__all__ = ["check_environments", "check_networks", "check_place", "runs_here"]
+__all__ = [
+    "check_environments",
+    "check_kernel_networks",
+    "check_networks",
+    "check_place",
+    "runs_here",
+]
 
 
 def runs_here(part: ScenarioSpec) -> bool:
@@ -80,7 +86,8 @@ def check_networks(spec: CampaignSpec, subject: str) -> None:
         SpecError: With the scenario's entry.
     """
     for index, part in enumerate(spec.scenarios):
-        if spec.networks and part.endpoint is not None and part.endpoint.url.startswith("https"):
+        emulated = any(network.device is None for network in spec.networks)
+        if emulated and part.endpoint is not None and part.endpoint.url.startswith("https"):
             raise SpecError(
                 subject,
                 place=f"scenarios[{index}].endpoint.url",
@@ -88,6 +95,25 @@ def check_networks(spec: CampaignSpec, subject: str) -> None:
                 expected="http, where a network is emulated",
                 remedy="the certificate names the server, and the emulator is another; leave "
                 "networks out, or give the server a port without TLS",
+            )
+
+
+def check_kernel_networks(spec: CampaignSpec, subject: str) -> None:
+    """Refuse networks of the kernel's to a service of this machine: nothing goes over a device.
+
+    Raises:
+        SpecError: With the network.
+    """
+    here = next((part.scenario for part in spec.scenarios if runs_here(part)), None)
+    for index, network in enumerate(spec.networks):
+        if network.device is not None and here is not None:
+            raise SpecError(
+                subject,
+                place=f"networks[{index}].device",
+                found=f"'{network.device}', and {here} on this machine",
+                expected="services elsewhere, which are reached by a device",
+                remedy="leave `device` out: the link emulator stands before services of this "
+                "machine too",
             )
 
 

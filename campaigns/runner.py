@@ -21,7 +21,7 @@ from .bench import Bench, open_bench
 from .campaign import Campaign
 from .design import Plan, PlannedTrial
 from .environment import environment
-from .imposed.frequency import Frequencies
+from .imposed.machine import MACHINE_FOLDERS, Machine
 from .imposed.running import check_machine
 from .journal import Journal, campaign_lock, room_asked
 from .kubernetes.preflight import check_clusters
@@ -40,7 +40,7 @@ from .trial import failed_trial, run_trial
 __all__ = ["report_on", "run_campaign"]
 
 _FAILURES_IN_A_ROW = 3
-_OWN = ("lock", "models", "frequencies", "requests", "energy", "snapshot", "journal.sqlite")
+_OWN = ("lock", "models", *MACHINE_FOLDERS, "requests", "energy", "snapshot", "journal.sqlite")
 """What a working folder holds; SQLite adds files whose names begin as the journal's."""
 
 
@@ -84,12 +84,12 @@ def _run(campaign: Campaign, observer: Observer, host: Host, *, resume: bool, fo
     fresh = not campaign.work.exists()
     if resume and fresh:
         observer.note("nothing to resume: the campaign begins")
-    frequencies = Frequencies(host, campaign.work / "frequencies")
+    machine = Machine(host, campaign.work)
     with campaign_lock(campaign.work):
-        if frequencies.restore():
-            observer.note("an earlier run left frequencies of CPUs changed; they are put back")
+        for word in machine.restore():
+            observer.note(word)
         try:
-            workloads, found = _begin(campaign, frequencies, resume=resume, force=force)
+            workloads, found = _begin(campaign, machine, resume=resume, force=force)
         except JouleryError:
             if fresh:
                 shutil.rmtree(campaign.work)
@@ -98,7 +98,7 @@ def _run(campaign: Campaign, observer: Observer, host: Host, *, resume: bool, fo
         try:
             # A kill between the dataset and the end of the journal leaves both, and no work.
             if not _is_written(campaign, journal.facts()):
-                _measure(campaign, journal, workloads, found, frequencies, observer)
+                _measure(campaign, journal, workloads, found, machine, observer)
                 _write(campaign, journal, campaign.out)
         finally:
             journal.close()
@@ -179,7 +179,7 @@ def _is_written(campaign: Campaign, facts: Mapping[str, Any]) -> bool:
 
 
 def _begin(
-    campaign: Campaign, frequencies: Frequencies, *, resume: bool, force: bool
+    campaign: Campaign, machine: Machine, *, resume: bool, force: bool
 ) -> tuple[dict[str, Workload], Discovery]:
     """See that the campaign may run, and that the journal remembers what it is.
 
@@ -196,7 +196,7 @@ def _begin(
     if not (facts and _is_written(campaign, facts)):
         check_target(campaign.out, replace=force or facts.get("replace", False))
         check_clusters(campaign)
-        check_machine(campaign, frequencies)
+        check_machine(campaign, machine)
     workloads = campaign.prepare(campaign.work / "models")
     identity = campaign.identity(workloads)
     found = discover()
@@ -281,7 +281,7 @@ def _measure(
     journal: Journal,
     workloads: Mapping[str, Workload],
     found: Discovery,
-    frequencies: Frequencies,
+    machine: Machine,
     observer: Observer,
 ) -> None:
     rows = journal.trials().values()
@@ -298,10 +298,10 @@ def _measure(
         open_bench(
             found,
             workloads,
-            frequencies,
+            machine,
             processes=processes,
             stages=stages,
-            host=frequencies.host,
+            host=machine.host,
         ) as bench,
     ):
         for planned in _pending(campaign, journal):

@@ -26,10 +26,15 @@ def network(
     """Start the network between generator and service, on the generator's cores; or none.
 
     Raises:
-        TrialError: When the emulator does not start, or the service cannot be reached.
+        TrialError: When the emulator does not start, or the service cannot be reached; when the
+            kernel refuses.
     """
     if planned.network is None:
         yield None
+        return
+    if planned.network.device is not None:
+        with bench.machine.network.held(planned.network):
+            yield None
         return
     cores = os.sched_getaffinity(bench.generator.pids[0])
     # As the load's, its randomness follows from the block and not from the configuration.

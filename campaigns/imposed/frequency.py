@@ -1,7 +1,6 @@
 """The frequency of CPUs: what the kernel's cpufreq lets it be, changed for a trial and put back.
 
-Source: Linux, Documentation/admin-guide/pm/cpufreq.rst; its frequencies are in kHz. What was there
-before is on the disk before anything is changed, so that even a kill leaves it to the next run.
+Source: Linux, Documentation/admin-guide/pm/cpufreq.rst; its frequencies are in kHz.
 """
 
 from __future__ import annotations
@@ -12,11 +11,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
-from ...datasets.folder import to_disk, write_text
 from ...errors import SpecError, TrialError
 from ...profiler.host import Host, boot_id
+from ..before import Before
 from .spec import EnvironmentSpec
 
 __all__ = ["Frequencies", "FrequencyLimits"]
@@ -51,9 +48,6 @@ class _Kept:
     cpus: dict[int, _Policy]
 
 
-_KEPT = TypeAdapter(_Kept)
-
-
 class Frequencies:
     """The frequencies of this machine's CPUs.
 
@@ -66,7 +60,8 @@ class Frequencies:
     """
 
     def __init__(self, host: Host, folder: Path) -> None:
-        self.host, self._file = host, folder / "before.json"
+        self.host = host
+        self._before = Before(folder, _Kept, "frequencies of CPUs")
 
     def limits(self, cpus: Collection[int]) -> FrequencyLimits | None:
         """Return what the kernel says now; `None` where it says nothing."""
@@ -120,14 +115,9 @@ class Frequencies:
         Raises:
             TrialError: When it cannot be put back.
         """
-        try:
-            text = self._file.read_bytes()
-        except FileNotFoundError:
+        kept = self._before.kept()
+        if kept is None:
             return False
-        try:
-            kept = _KEPT.validate_json(text)
-        except ValidationError:
-            raise self._not_restored("which nobody can read") from None
         is_ours = kept.boot == boot_id(self.host)  # a boot since then has put everything back
         if is_ours:
             try:
@@ -135,8 +125,8 @@ class Frequencies:
                     for name in _FILES:
                         self._set(cpu, name, policy[name])
             except (TrialError, KeyError) as error:
-                raise self._not_restored(str(error)) from None
-        self._file.unlink()
+                raise self._before.not_restored(str(error)) from None
+        self._before.forget()
         return is_ours
 
     @contextlib.contextmanager
@@ -151,7 +141,7 @@ class Frequencies:
         policies = {self._folder(cpu).resolve(): cpu for cpu in sorted(cpus, reverse=True)}
         before = {cpu: self._policy(cpu) for cpu in policies.values()}
         try:
-            self._keep(_Kept(boot=boot_id(self.host), cpus=before))
+            self._before.keep(_Kept(boot=boot_id(self.host), cpus=before))
             for cpu, policy in before.items():
                 if wanted.governor is not None:
                     self._set(cpu, _GOVERNOR, wanted.governor)
@@ -187,15 +177,6 @@ class Frequencies:
                 expected=f"{low_mhz:g} to {high_mhz:g}: what {folder} has",
             )
 
-    def _keep(self, kept: _Kept) -> None:
-        """Write what is there before it is changed, whole, and wait until the disk has it."""
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self._file.with_suffix(".tmp")
-        write_text(scratch, _KEPT.dump_json(kept).decode())
-        to_disk(scratch)
-        scratch.replace(self._file)
-        to_disk(self._file.parent)
-
     def _folder(self, cpu: int) -> Path:
         return self.host.sys / f"devices/system/cpu/cpu{cpu}/cpufreq"
 
@@ -210,14 +191,6 @@ class Frequencies:
             raise TrialError(
                 str(path), found=error.strerror, expected=f"a kernel that takes {value}"
             ) from None
-
-    def _not_restored(self, why: str) -> TrialError:
-        return TrialError(
-            str(self._file),
-            found=f"frequencies of CPUs that a run has changed, {why}",
-            expected="the right to put them back",
-            remedy="run once more as root, or boot and remove the file",
-        )
 
 
 def _text(path: Path) -> str:

@@ -15,6 +15,7 @@ from ..campaign import Campaign
 from ..design import PlannedTrial
 from ..executor import split_cores
 from .frequency import Frequencies, FrequencyLimits
+from .machine import Machine
 from .neighbour import Neighbour, start_neighbour
 
 __all__ = ["Imposed", "check_machine", "impose"]
@@ -68,16 +69,19 @@ def impose(planned: PlannedTrial, frequencies: Frequencies) -> Iterator[Imposed]
         yield Imposed(neighbour=neighbour, limits=frequencies.limits(cpus))
 
 
-def check_machine(campaign: Campaign, frequencies: Frequencies) -> None:
-    """See that this machine can be what the environments ask for, before anything is measured.
+def check_machine(campaign: Campaign, machine: Machine) -> None:
+    """See that this machine can be what is asked of it, before anything is measured.
 
     Raises:
-        SpecError: When it has no such governor or frequency.
-        TrialError: When it has no cpufreq, or it may not be changed.
+        SpecError: When it has no such governor, frequency or network device.
+        TrialError: When it has no cpufreq or netem, or they may not be used.
     """
+    for index, network in enumerate(campaign.networks):
+        if network.device is not None:
+            machine.network.check(network, campaign.subject, f"networks[{index}]")
     trials = campaign.plan.trials
     for index, wanted in enumerate(campaign.spec.environments):
         threads = [one.configuration.threads for one in trials if one.environment == wanted]
         if wanted.sets_frequency and threads:
             cpus = split_cores(max(threads), os.sched_getaffinity(0)).service
-            frequencies.check(wanted, cpus, campaign.subject, f"environments[{index}]")
+            machine.frequencies.check(wanted, cpus, campaign.subject, f"environments[{index}]")

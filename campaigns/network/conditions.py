@@ -94,6 +94,8 @@ class Conditions:
         down: What answers meet.
         changes: Later figures, in order of time; the last ones stay.
         origin: Where the figures come from.
+        device: The network device of this machine on which the kernel makes them; `None`: the
+            link emulator does.
 
     Raises:
         SpecError: When changes are out of order, or have outages of their own.
@@ -104,6 +106,7 @@ class Conditions:
     down: Link = PERFECT
     changes: tuple[Change, ...] = ()
     origin: str = ""
+    device: str | None = None
 
     def __post_init__(self) -> None:
         """Check that time only goes forward."""

@@ -1,9 +1,8 @@
 """The same conditions for the kernel's own emulator, where there is one: `tc netem`.
 
-These are commands to look at or to run; nothing here runs them. netem acts on packets of all
-programs, so that TCP itself meets delay and loss, congestion control included. It has no
-exponential jitter: the nearest that comes with iproute2 is `pareto`, with the same mean and
-deviation.
+These are the commands; `kernel` runs them. netem acts on packets of all programs, so that TCP
+itself meets delay and loss, congestion control included. It has no exponential jitter: the nearest
+that comes with iproute2 is `pareto`, with the same mean and deviation.
 """
 
 from __future__ import annotations

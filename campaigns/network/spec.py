@@ -68,6 +68,12 @@ class NetworkSpec(_Strict):
         default=None,
         description="Figures that change with time: a CSV file, relative to this one.",
     )
+    device: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.@:-]{1,15}$")] | None = Field(
+        default=None,
+        description="Network device of this machine on which the kernel's netem makes them, for "
+        "services elsewhere; without it, a link emulator does. All programs that use the device "
+        "meet them; needs root.",
+    )
     up: LinkSpec | None = Field(default=None, description="What requests meet.")
     down: LinkSpec | None = Field(default=None, description="What answers meet.")
 
@@ -78,6 +84,8 @@ class NetworkSpec(_Strict):
             raise ValueError("one of preset, trace, or up and down")
         if self.name is None and self.preset is None and self.trace is None:
             raise ValueError("a name, for figures of your own")
+        if self.trace is not None and self.device is not None:
+            raise ValueError("trace or device: netem's figures stay as they are")
         return self
 
     def conditions(self, folder: Path) -> Conditions:
@@ -102,6 +110,7 @@ class NetworkSpec(_Strict):
             down=found.down,
             changes=found.changes,
             origin=found.origin,
+            device=self.device,
         )
 
     def _link(self, way: str, one: LinkSpec | None) -> Link:

@@ -16,7 +16,7 @@ import pytest
 from joulery.campaigns.bench import Bench, open_bench
 from joulery.campaigns.circumstances import between
 from joulery.campaigns.environment import environment
-from joulery.campaigns.imposed.frequency import Frequencies
+from joulery.campaigns.imposed.machine import Machine
 from joulery.campaigns.spec import Limits, parse_spec
 from joulery.campaigns.surroundings import Look, Surroundings, cpu_list
 from joulery.campaigns.trial import run_trial
@@ -218,7 +218,7 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trials]:
     throttles(machine.sys, 0, package=0, core=0, events=4, of_package=9)
     workloads = {"tiny": TinyWorkload(folder / "tiny")}
     host = Host(sys=machine.sys)
-    bench_of = open_bench(discover(), workloads, Frequencies(host, folder), host=host)
+    bench_of = open_bench(discover(), workloads, Machine(host, folder), host=host)
     with machine.tree, bench_of as bench:
         yield Trials(bench, machine)
 
@@ -297,7 +297,7 @@ def test_power_is_watched_where_it_is_measured(tmp_path: Path, *, measured: bool
         runs.start()
         try:
             host = Host(sys=sys)
-            with open_bench(found, {}, Frequencies(host, tmp_path), host=host) as bench:
+            with open_bench(found, {}, Machine(host, tmp_path), host=host) as bench:
                 waited_s = bench.cool_down.wait(bench.gauges("cpu", 3.0), max_s=5.0)
         finally:
             stop.set()

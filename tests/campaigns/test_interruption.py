@@ -39,6 +39,24 @@ def test_a_killed_campaign_resumes_without_repeating(spec: Path, tmp_path: Path)
     assert trials.index.is_unique
 
 
+def test_a_campaign_over_networks_resumes(tmp_path: Path) -> None:
+    """Outages and traces are what they were; a trace that changed since is told, and refused."""
+    trace, path, out = tmp_path / "day.csv", tmp_path / "far.yaml", tmp_path / "far"
+    trace.write_text("time_s,delay_s\n0,0.001\n0.2,0.002\n")
+    networks = "[{name: near, up: {delay_s: 0.002, outages_s: [[0.1, 0.12]]}}, {trace: day.csv}]"
+    path.write_text(SPEC.replace("repeats: 2", "repeats: 1") + f"networks: {networks}\n")
+    with running("run", path, "--out", out, "--plain") as runner:
+        wait_for_trials(tmp_path / "far.campaign/journal.sqlite", 1, runner)
+        runner.kill()
+    joulery("report", tmp_path / "far.campaign")
+    trace.write_text("time_s,delay_s\n0,0.001\n0.2,0.003\n")
+    refused = joulery("run", path, "--out", out, "--plain", "--resume", code=2)
+    assert "networks[1].changes[0].up.delay_s: 0.002 -> 0.003" in refused.stderr
+    trace.write_text("time_s,delay_s\n0,0.001\n0.2,0.002\n")
+    joulery("run", path, "--out", out, "--plain", "--resume")
+    assert set(load(out).trials["network"]) == {"near", "day"}
+
+
 def test_an_unfinished_campaign_is_reported_as_it_was_planned(tmp_path: Path) -> None:
     """A constraint on a trace's rate holds in the report too, when the trace itself is gone."""
     trace, path = tmp_path / "day.csv", tmp_path / "small.yaml"

@@ -21,7 +21,7 @@ from joulery.campaigns.configuration import Configuration
 from joulery.campaigns.course import observe
 from joulery.campaigns.design import Plan, PlannedTrial, plan_trials
 from joulery.campaigns.highest_rates import highest_rates
-from joulery.campaigns.imposed.frequency import Frequencies
+from joulery.campaigns.imposed.machine import Machine
 from joulery.campaigns.imposed.spec import EnvironmentSpec
 from joulery.campaigns.live import PlainLog
 from joulery.campaigns.loads import Load, OfflineLoad, SteadyLoad
@@ -110,7 +110,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory, policies: list[Path]) -> Ite
     folder = tmp_path_factory.mktemp("bench")
     workloads = {"tiny": TinyWorkload(folder / "tiny")}
     host = Host(sys=policies[0].parents[4])
-    with open_bench(discover(), workloads, Frequencies(host, folder), host=host) as found:
+    with open_bench(discover(), workloads, Machine(host, folder), host=host) as found:
         yield found
 
 
