@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from joulery.campaigns.campaign import Campaign
 from joulery.campaigns.same import check_same
+from joulery.campaigns.spec_file import load_spec
 from joulery.errors import SpecError
 
+_SHIPPED = sorted((Path(__file__).parents[2] / "campaigns").glob("*.yaml"))
 _SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
 _VALUES = st.recursive(
     _SCALARS,
@@ -38,6 +43,15 @@ def test_a_changed_specification_is_shown_key_by_key() -> None:
         "specification and data; undo what is listed here, or start anew with another --out:"
     )
     assert lines == ["  b[0].c: 2 -> 3", "  d: [1] -> [1, 2]"]
+
+
+@pytest.mark.parametrize("path", _SHIPPED, ids=lambda path: path.stem)
+def test_what_a_journal_remembers_is_the_campaign(path: Path, tmp_path: Path) -> None:
+    """Of each campaign that ships, JSON tells the same again: else none could be gone on with."""
+    spec = load_spec(path)
+    campaign = Campaign(spec, subject=str(path), out=tmp_path / "out", folder=path.parent)
+    identity = campaign.identity({})
+    check_same(json.loads(json.dumps(identity)), identity, "x.yaml")
 
 
 def test_what_came_and_went_is_named_as_such() -> None:
