@@ -30,11 +30,10 @@ _BOTH_WAYS = "lo"
 
 @dataclass(frozen=True, kw_only=True)
 class _Changed:
-    """A device that is changed: in which boot, and what undoes it."""
+    """In which boot the kernel was given which conditions, with the device."""
 
     boot: str
-    device: str
-    undo: tuple[tuple[str, ...], ...]
+    wanted: Conditions
 
 
 class KernelNetwork:
@@ -94,11 +93,12 @@ class KernelNetwork:
             return False
         is_ours = changed.boot == boot_id(self._host)  # a boot since then has undone everything
         if is_ours:
-            for command in changed.undo:
+            device = str(changed.wanted.device)
+            for command in netem_removal(changed.wanted, device=device, mirror=_MIRROR):
                 _run(command)  # one that was not done yet cannot be undone
-            left = _added(changed.device)
+            left = _added(device)
             if left:
-                raise self._before.not_restored(f"{changed.device} has {', '.join(left)}")
+                raise self._before.not_restored(f"{device} has {', '.join(left)}")
         self._before.forget()
         return is_ours
 
@@ -111,8 +111,7 @@ class KernelNetwork:
         """
         device = str(wanted.device)
         self._check_free(wanted)
-        undo = netem_removal(wanted, device=device, mirror=_MIRROR)
-        self._before.keep(_Changed(boot=boot_id(self._host), device=device, undo=undo))
+        self._before.keep(_Changed(boot=boot_id(self._host), wanted=wanted))
         try:
             for command in netem_commands(wanted, device=device, mirror=_MIRROR):
                 said = _run(command)
