@@ -56,8 +56,9 @@ def scenarios() -> None:
     for scenario in known():
         console.print(f"[bold]{scenario.name}[/bold]  {escape(scenario.summary)}")
         table = Table(box=None, padding=(0, 1), show_header=False)
-        for _ in range(3):
+        for _ in range(2):
             table.add_column(no_wrap=True)
+        table.add_column(min_width=18, max_width=18)
         for family in scenario.models:
             exits = "" if family.exits == 1 else f", {family.exits} exits"
             precisions = ", ".join(family.precisions)
