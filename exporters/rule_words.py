@@ -26,7 +26,6 @@ __all__ = [
     "POD",
     "POD_MODEL",
     "QUALITY_LABELS",
-    "RIGHT_OR_WRONG",
     "WINDOWS",
     "Bound",
     "Level",
@@ -38,9 +37,6 @@ __all__ = [
 
 WINDOWS: Mapping[str, str] = {"5m": "300", "1h": "3600"}
 """Over which rates are taken, and the window of quality that belongs to each."""
-
-RIGHT_OR_WRONG = ("accuracy", "within_tolerance")
-"""Metrics of quality that are a share of right answers; by others no answer is correct."""
 
 ENERGY_LABELS = ("part", "provenance")
 QUALITY_LABELS = ("metric", "method")

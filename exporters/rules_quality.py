@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..profiler.feedback import RIGHT_OR_WRONG
 from .promql import labelled, rated, selected, summed
 from .rule_words import (
     BOUNDS,
@@ -17,7 +18,6 @@ from .rule_words import (
     OTHER_END,
     POD_MODEL,
     QUALITY_LABELS,
-    RIGHT_OR_WRONG,
     WINDOWS,
     Bound,
     Level,

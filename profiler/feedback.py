@@ -8,7 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-__all__ = ["Feedback", "FeedbackStore", "Joined"]
+__all__ = ["RIGHT_OR_WRONG", "Feedback", "FeedbackStore", "Joined"]
+
+RIGHT_OR_WRONG = ("accuracy", "within_tolerance")
+"""Metrics of which a value is a share of what is right: none is above 1."""
 
 Attributes = Mapping[str, str]
 
@@ -23,7 +26,7 @@ class Feedback(StrEnum):
     REPEATED = "repeated"
     """This request has a value of this metric already; the first one counts."""
     INVALID = "invalid"
-    """The value is not a finite number of 0 or more; a histogram cannot hold it."""
+    """The value is not a finite number of 0 or more, or a share above 1."""
 
 
 @dataclass(frozen=True, slots=True)

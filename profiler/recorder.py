@@ -13,7 +13,7 @@ from opentelemetry.trace import Tracer, TracerProvider
 
 from .. import __version__
 from .answers import AnswerReporter, Scalar
-from .feedback import Feedback, FeedbackStore, Joined
+from .feedback import RIGHT_OR_WRONG, Feedback, FeedbackStore, Joined
 from .instruments import BoundedLabels, Labels, Series, instruments_of
 from .telemetry import own_pod
 
@@ -98,7 +98,7 @@ class Recorder:
         if series is None:
             series = self._series[key] = Series(self._constant, *key)
         self._instruments.duration.record(duration_s, series.duration)
-        size = max(0, batch)
+        size = _whole(batch, 1)
         # Above 16 the next power of two, so that there are few.
         size_class = size if size <= 16 else 1 << (size - 1).bit_length()
         sized = self._sizes.get(size_class)
@@ -107,7 +107,7 @@ class Recorder:
             self._sizes[size_class] = sized
         self._instruments.count(
             ("requests", series.requests, 1),
-            ("items", self._constant, size if items is None else max(0, items)),
+            ("items", self._constant, size if items is None else _whole(items, size)),
             ("batches", sized, 1),
         )
         return series
@@ -125,8 +125,9 @@ class Recorder:
         """Join one value of feedback with its request; count what became of it."""
         name = self.labels.admit("metric", metric)
         fate: Feedback | Joined = Feedback.INVALID
-        if math.isfinite(value) and value >= 0:
-            fate = self.feedback.give(request_id, name, float(value))
+        number = _number(value)
+        if number >= 0 and not (name in RIGHT_OR_WRONG and number > 1):
+            fate = self.feedback.give(request_id, name, number)
         if isinstance(fate, Joined):
             self._record_quality(fate)
             fate = Feedback.JOINED
@@ -140,3 +141,20 @@ class Recorder:
 
     def _count_answers(self, outcome: str, count: int) -> None:
         self._instruments.count(("answers", (*self._constant, ("outcome", outcome)), count))
+
+
+def _whole(given: object, otherwise: int) -> int:
+    """Return a number of items as `int`, whatever numbers a service counts in: never an error."""
+    if type(given) is int:
+        return max(0, given)
+    number = _number(given)
+    return otherwise if math.isnan(number) else max(0, int(number))
+
+
+def _number(given: object) -> float:
+    """Return a number that is finite, or NaN."""
+    try:
+        number = float(given)  # type: ignore[arg-type]  # anything may come
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return number if math.isfinite(number) else math.nan

@@ -66,9 +66,9 @@ class Request:
         self._span: Span | None = None
         self._attached: Token[otel_context.Context] | None = None
         self._reset: Token[Request | None] | None = None
-        self._id = request_id
+        self._id: str | None = None
         if request_id is not None:
-            recorder.feedback.begin(request_id)
+            self.named(request_id)
 
     @property
     def id(self) -> str:
@@ -80,8 +80,11 @@ class Request:
         return cast("str", self._id)
 
     def named(self, request_id: str) -> None:
-        """Give the id that became known only now; once, and before the request ends."""
-        self._id = request_id
+        """Give the id that became known only now; once, and before the request ends.
+
+        Numbers and UUIDs are ids by their text.
+        """
+        self._id = request_id = str(request_id)
         if not self._forgotten:
             self._recorder.feedback.begin(request_id)
 

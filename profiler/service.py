@@ -153,6 +153,7 @@ class ServiceProfiler:
         Returns:
             Whether all of them were joined.
         """
+        request_id = str(request_id)
         fates = [self._recorder.judge(request_id, name, value) for name, value in metrics.items()]
         return all(fate is Feedback.JOINED for fate in fates)
 

@@ -227,7 +227,6 @@ class AnswerStore:
         if not answers:
             changes.early += 1
             return "waiting"
-        self._file.execute("UPDATE labels SET met = 1 WHERE seq = ?", (added.lastrowid,))
         judged = False
         for seq, series, prediction, at_s, labelled in answers:
             found = verdict(json.loads(prediction), label.value, is_score=label.is_score)
@@ -236,7 +235,12 @@ class AnswerStore:
                 judged = True
                 if not labelled:
                     self._mark(seq, series, at_s, changes)
-        return "joined" if judged else "invalid"
+        if not judged:  # one that says nothing of the answer is not to stand in the right one's way
+            self._file.execute("DELETE FROM labels WHERE seq = ?", (added.lastrowid,))
+            changes.labels -= 1
+            return "invalid"
+        self._file.execute("UPDATE labels SET met = 1 WHERE seq = ?", (added.lastrowid,))
+        return "joined"
 
     def _judge(
         self, series: int, pod: PodLabels, metric: str, found: float | None, changes: Changes

@@ -7,8 +7,10 @@ import math
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
 
+import numpy as np
 import pytest
 
 from joulery import ServiceProfiler, current_request
@@ -243,6 +245,29 @@ def test_feedback_is_joined_with_its_request(served: ServiceProfiler) -> None:
     for outcome, count in outcomes.items():
         assert value(feedback, "_total", outcome=outcome) == count
     assert value(feedback, "_total") == sum(outcomes.values())
+
+
+def test_nothing_that_a_service_says_fails_its_request(served: ServiceProfiler) -> None:
+    """Numbers come as NumPy's, ids as numbers or UUIDs, judgements as anything."""
+    said = (np.int64(64), 32.0, math.nan, None, "many", -3)
+    for number, batch in enumerate(said):
+        with served.request(batch=batch, request_id=number) as request:  # type: ignore[arg-type]
+            request.items = batch  # type: ignore[assignment]
+    made = uuid.uuid4()
+    with served.request(request_id=made):  # type: ignore[arg-type]
+        pass
+    assert served.feedback(str(made), accuracy=1.0)
+    assert served.feedback("0", accuracy=np.float32(0.5))
+    assert served.feedback(1, accuracy=True)  # type: ignore[arg-type]
+    for wrong in (None, "0.9x", 87.0, math.inf):
+        assert not served.feedback("2", accuracy=wrong)  # type: ignore[arg-type]
+    assert served.feedback("2", reward=87.0)
+    found = families_of(served)
+    assert value(found["joulery_inference_requests"], "_total") == len(said) + 1
+    assert value(found["joulery_inference_items"], "_total") == 64 + 32 + 1 + 1 + 1 + 0 + 1
+    assert value(found["joulery_inference_batches"], "_total", batch_size="64") == 1
+    assert value(found["joulery_inference_quality"], "_sum", metric="accuracy") == 2.5
+    assert value(found["joulery_inference_feedback"], "_total", outcome="invalid") == 4
 
 
 def test_probes_are_forgotten(profiler: ServiceProfiler, receiver: Receiver) -> None:

@@ -176,6 +176,15 @@ def test_outcomes(store: AnswerStore) -> None:
     assert coverage(store) == {"all": 2 / 3, "300": 2 / 3, "3600": 2 / 3}
 
 
+def test_a_label_that_says_nothing_can_be_said_again(store: AnswerStore) -> None:
+    """One of the wrong type does not stand in the way of the right one, which then is the last."""
+    store.add_answers(PODS[0], answers("1"))
+    [wrong], [right] = labels("1", value="one"), labels("1")
+    assert store.add_labels([wrong]) == {"invalid": 1}
+    assert store.add_labels([wrong, right, right]) == {"invalid": 1, "joined": 1, "repeated": 1}
+    assert coverage(store) == {"all": 1.0, "300": 1.0, "3600": 1.0}
+
+
 def test_late_labels() -> None:
     """A label of two days later counts when it comes, and for the coverage of its answer's time."""
     clock = Clock()
