@@ -13,12 +13,13 @@ import yaml
 from joulery.exporters.alerts import ALERTS
 from joulery.exporters.metrics import CATALOGUE, Metric
 from joulery.exporters.quality import WINDOWS as QUALITY_WINDOWS
-from joulery.exporters.rule_words import RIGHT_OR_WRONG, WINDOWS, Rule
+from joulery.exporters.rule_words import WINDOWS, Rule
 from joulery.exporters.rules import window_rules
 from joulery.exporters.rules_file import rules_file
 from joulery.exporters.service_metrics import SERVICE_CATALOGUE
 from joulery.exporters.services.answers import ACCURACY
 from joulery.exporters.services.judging import Judge
+from joulery.profiler.feedback import RIGHT_OR_WRONG
 
 from ..conftest import require_program
 from .helm import CHART, one, rendered

@@ -257,7 +257,7 @@ def test_nothing_that_a_service_says_fails_its_request(served: ServiceProfiler) 
     with served.request(request_id=made):  # type: ignore[arg-type]
         pass
     assert served.feedback(str(made), accuracy=1.0)
-    assert served.feedback("0", accuracy=np.float32(0.5))
+    assert served.feedback("0", accuracy=np.float32(0.5))  # type: ignore[arg-type]
     assert served.feedback(1, accuracy=True)  # type: ignore[arg-type]
     for wrong in (None, "0.9x", 87.0, math.inf):
         assert not served.feedback("2", accuracy=wrong)  # type: ignore[arg-type]
