@@ -98,7 +98,8 @@ def _answers(names: Names) -> Iterator[Rule]:
         by=by,
         unit="1/s",
         help="Requests that were answered: neither failed nor cancelled. From the histogram, or "
-        "from the summary of a server that has none.",
+        "from the summary of a server that has none; one that tells no outcome, as MLServer's, "
+        "has failed requests among them.",
     )
     yield Rule(
         record=names.seconds,
@@ -186,12 +187,21 @@ def _requests(names: Names) -> Iterator[Rule]:
     by, window = (*POD_MODEL.labels, "outcome"), names.window
     requests = POD_MODEL.record(s.REQUESTS.name, names.rate)
     either = f"\nor {POD_MODEL.on}\n"
+    named = "\nor\n".join(
+        summed(f"rate({selected(series, NAMED)}[{window}])", POD.labels)
+        for series in (s.REQUESTS.series, f"{s.DURATION_SUMMARY.series}_count")
+    )
+    # Beside what is told by model, a histogram without a model is that of all of them together.
+    buckets = (
+        f"{rated(f'{s.DURATION.series}_bucket', by, window, _ALL)}\n"
+        f"unless {joined_on((*POD.labels, 'model'))} (\n{named}\n)"
+    )
     yield Rule(
         record=requests,
         expr=either.join(
             (
                 rated(s.REQUESTS.series, by, window),
-                rated(f"{s.DURATION.series}_bucket", by, window, _ALL),
+                buckets,
                 rated(f"{s.DURATION_SUMMARY.series}_count", by, window),
             )
         ),
