@@ -27,6 +27,8 @@ _WARM_UP = 20
 _RATE_HZ = 20.0
 _LOAD = 2400
 """Requests to each service; with the rate, two minutes."""
+_CLIENT_S = 2e-3
+"""What a client may take for itself, on the CPUs that all share: its wake-ups and its parsing."""
 
 _DURATION = "joulery_pod_inference_duration_seconds"
 _QUALITY = "joulery_pod_inference_quality"
@@ -133,7 +135,8 @@ def test_latency_is_what_the_client_saw(prometheus: Prometheus, services: list[S
     """As many requests as were asked, probes aside, and percentiles in the client's bucket.
 
     The client's latency has the network in it, and what holds it up itself, so that it may be in
-    the next bucket, and of the slowest in the one after; it is never less than the service's.
+    the next bucket, and of the slowest in the one after; or more, where buckets are narrower than
+    what a client takes for itself. It is never less than the service's.
     """
     for one in services:
         bounds_s, below = _buckets(prometheus, one)
@@ -145,7 +148,8 @@ def test_latency_is_what_the_client_saw(prometheus: Prometheus, services: list[S
             seen_s = float(np.sort(latencies_s)[rank - 1])
             ours = int(np.searchsorted(bounds_s, seen_s))
             print(one.name, share, f"client {1e3 * seen_s:.2f} ms, service <= {bounds_s[theirs]} s")
-            assert 0 <= ours - theirs <= apart, (one.name, share, seen_s, bounds_s[theirs])
+            allowed = apart if seen_s > bounds_s[theirs] + _CLIENT_S else len(bounds_s)
+            assert 0 <= ours - theirs <= allowed, (one.name, share, seen_s, bounds_s[theirs])
         [(labels, _)] = prometheus.ask(f"{_DURATION}_count{{{one.of_pod}}}")
         assert (labels["precision"], labels["outcome"]) == (one.precision, "ok")
         probed = f'joulery_probe_requests_total{{outcome="ok",{one.of_pod}}}'
